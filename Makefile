@@ -1,0 +1,33 @@
+# make setup   the control node's tools in .venv, from the lock
+# make demo    one throwaway host on this machine serves a tiny model and answers a chat
+# make test    everything: lint, sanity, unit tests, every scenario
+PYTHON ?= python3
+BIN := .venv/bin
+SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+
+.PHONY: setup demo test lint sanity unit scenarios lock
+setup: .venv/.synced
+
+.venv/.synced: requirements.lock
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || apt-get install -y -qq python3-venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r .config/bootstrap.txt
+	$(BIN)/uv pip sync -q requirements.lock
+	@touch $@
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy plugins/module_utils
+
+unit: setup
+	pytest
+
+test: setup
+	tools/run_tests
+
+lock: setup
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  --extra test pyproject.toml -o requirements.lock
