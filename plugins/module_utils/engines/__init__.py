@@ -1,0 +1,1 @@
+"""What the engines accept, log and fail with."""

@@ -1,0 +1,48 @@
+"""Engine log lines without what loggers and multi-process launchers put in front of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# «(EngineCore_DP0 pid=17374) », «(VllmWorker rank=1 pid=2445156) », «(RayWorkerWrapper pid=7, ip=10.0.0.1) »
+PROCESS = re.compile(r"^\((?P<name>[A-Za-z][\w-]*)[^()]*?\bpid=\d+[^()]*\) ?")
+# «ERROR 11-24 10:57:55 [core.py:1510] », «[multiproc_executor.py:492] », «ERROR 04-23 14:42:53 worker.py:238] »
+LOGGER = re.compile(
+    r"^(?:(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL) )?"
+    r"(?:(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)? )?"
+    r"(?:\[[\w./-]+:\d+\]|[\w./-]+\.py:\d+\]) ?"
+)
+# Stamps of journald's short formats, container runtimes and CI systems.
+STAMP = re.compile(
+    r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*\]? (?:\| )?"
+    r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+?(?:\[\d+\])?: )"
+)
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of an engine's log."""
+
+    text: str
+    process: str = ""
+    level: str = ""
+
+
+def parse_line(raw: str) -> Line:
+    """Take a line apart; the text keeps its own indentation."""
+    text = STAMP.sub("", ANSI.sub("", raw.rstrip("\r\n")), count=1)
+    process = PROCESS.match(text)
+    if process:
+        text = text[process.end() :]
+    logger = LOGGER.match(text)
+    if logger:
+        text = text[logger.end() :]
+    return Line(text, process["name"] if process else "", (logger and logger["level"]) or "")
+
+
+def parse_lines(raw: Iterable[str]) -> list[Line]:
+    """Take a whole log apart."""
+    return [parse_line(line) for line in raw]
