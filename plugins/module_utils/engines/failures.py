@@ -60,9 +60,18 @@ class Failure:
 
 
 def decisive_failure(raw: Iterable[str]) -> Failure | None:
-    """Return why the engine of this log died at its latest start, or None when nothing says so."""
-    lines = _latest_start(parse_lines(raw))
-    candidates = list(_candidates(lines))
+    """Return why the engine of this log died, or None when nothing says so.
+
+    Where the log holds several lives of the engine, the latest that says anything counts.
+    """
+    for life in reversed(_lives(parse_lines(raw))):
+        candidates = list(_candidates(life))
+        if candidates:
+            return _choose(candidates)
+    return None
+
+
+def _choose(candidates: list[str]) -> Failure:
     meaningful = [text for text in candidates if not POINTERS.search(text)]
     for rule in RULES:
         for text in meaningful:
@@ -71,16 +80,14 @@ def decisive_failure(raw: Iterable[str]) -> Failure | None:
                 return Failure(rule.code, _shorten(text), _fill(rule.remedy, match))
     if meaningful:
         return Failure("unknown", _shorten(meaningful[0]), "")
-    if candidates:
-        return Failure("cause_not_in_log", _shorten(candidates[-1]), "The cause was logged earlier: read further back.")
-    return None
+    return Failure("cause_not_in_log", _shorten(candidates[-1]), "The cause was logged earlier: read further back.")
 
 
-def _latest_start(lines: list[Line]) -> list[Line]:
-    """Drop earlier lives of the unit, unless the latest one has said nothing yet."""
+def _lives(lines: list[Line]) -> list[list[Line]]:
+    """Cut a log where the engine started; what precedes the first start (imports, arguments) belongs to it."""
     starts = [number for number, line in enumerate(lines) if START.search(line.text)]
-    # What precedes the first start of a log (argument errors, imports) belongs to it.
-    return lines[starts[-1] :] if len(starts) > 1 else lines
+    borders = [0, *starts[1:], len(lines)]
+    return [lines[start:end] for start, end in zip(borders, borders[1:])]
 
 
 def _candidates(lines: list[Line]) -> Iterable[str]:

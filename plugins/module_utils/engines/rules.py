@@ -247,6 +247,11 @@ RULES = (
         "The tokenizer's files are missing or damaged: fetch the model again.",
     ),
     _rule(
+        "model_file_invalid",
+        r"JSONDecodeError",
+        "One of the model's JSON files is damaged: fetch the model again.",
+    ),
+    _rule(
         "toolchain",
         r"cannot find -lcuda|Python\.h: No such file|Failed to find C compiler|nvcc.*not found|Ninja is required"
         r"|CalledProcessError.*(?:gcc|cc|g\+\+)",
