@@ -10,6 +10,9 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 .PHONY: setup demo test lint sanity unit scenarios lock
 setup: .venv/.synced
 
+demo: setup
+	tools/demo
+
 .venv/.synced: requirements.lock
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || apt-get install -y -qq python3-venv
 	$(PYTHON) -m venv .venv
