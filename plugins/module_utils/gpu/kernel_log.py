@@ -124,8 +124,8 @@ def explain(
         code,
         where=where,
         remark=f"status {status['status']}" if status and code == "init_failed" else None,
-        kernel=module["version"] if module else kernel or "unknown",
-        library=client["version"] if client else "another version",
+        kernel=module["version"] if module else kernel or "of unknown version",
+        library=client["version"] if client else "of another version",
     )
 
 

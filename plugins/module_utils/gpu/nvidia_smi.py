@@ -291,8 +291,8 @@ def explain_error(
     return problems.make(
         code,
         where=pci_address(line),
-        kernel=kernel or "unknown",
-        library=library[1] if library else "another version",
+        kernel=kernel or "of unknown version",
+        library=library[1] if library else "of another version",
         detail=line.strip() or f"nvidia-smi ended with status {returncode}",
     )
 

@@ -322,7 +322,7 @@ def explain(error: NvmlError, *, where: str | None = None, kernel: str | None = 
     """Return the problem behind an NVML error; `kernel` is the loaded module's version."""
     if error.code == VERSION_MISMATCH:
         # The library refuses before it can tell its own version.
-        return problems.make("version_mismatch", kernel=kernel or "unknown", library="another version")
+        return problems.make("version_mismatch", kernel=kernel or "of unknown version", library="of another version")
     codes = {
         NO_PERMISSION: "permission_denied",
         INSUFFICIENT_POWER: "insufficient_power",
@@ -405,7 +405,7 @@ def read(paths: Sequence[str] = LIBRARIES, kernel: str | None = None) -> Report:
         problem = explain(error, kernel=kernel)
         own = _library_version(library)
         if error.code == VERSION_MISMATCH and own:
-            problem = problems.make("version_mismatch", kernel=kernel or "unknown", library=own)
+            problem = problems.make("version_mismatch", kernel=kernel or "of unknown version", library=own)
         return Report(source="nvml", driver_version=kernel, problem=problem)
     try:
         return _read(library)
