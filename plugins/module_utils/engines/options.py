@@ -95,6 +95,11 @@ def _replace(name: str, value: Value) -> tuple[dict[str, Value], str]:
         return ray, "is gone from vLLM: distributed_executor_backend says it now"
     if name == "task":
         return _task(str(value)), "is gone from vLLM: runner and convert say it now"
+    return _look_up(name, value)
+
+
+def _look_up(name: str, value: Value) -> tuple[dict[str, Value], str]:
+    """Do the same for options that the tables above tell all about."""
     if name in DROPPED:
         return {}, f"is gone from vLLM and left out: {DROPPED[name]}"
     if name in NESTED:
