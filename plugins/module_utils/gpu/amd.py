@@ -65,6 +65,12 @@ def _free(total: int | None, used: int | None) -> int | None:
     return total - used if total is not None and used is not None else None
 
 
+def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a sub-record; a version that has nothing to say writes «N/A» in its place."""
+    part = record.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
 def _rocm_device(card: Mapping[str, Any], index: int) -> Device:
     # «Card series» became «Card Series» with ROCm 6.1.
     fields = {key.lower(): value for key, value in card.items()}
@@ -101,11 +107,13 @@ def parse_rocm_smi(text: str) -> Report:
     for document in _documents(text):
         if isinstance(document, Mapping):
             for key, value in document.items():
-                merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
-    numbers = sorted(int(match[1]) for match in map(_CARD.match, merged) if match)
+                merged[key] = {**_part(merged, key), **value} if isinstance(value, Mapping) else value
+    numbers = sorted(
+        int(match[1]) for match in map(_CARD.match, merged) if match and isinstance(merged[match[0]], Mapping)
+    )
     if not numbers:
         raise OutputError(f"expected rocm-smi's JSON with card0 …; found {text.strip()[:200]!r}")
-    system = merged.get("system", {})
+    system = _part(merged, "system")
     return Report(
         source="rocm-smi",
         driver_version=_text(system.get("Driver version")),
@@ -132,12 +140,6 @@ def _amd_records(text: str) -> dict[int, dict[str, Any]]:
             if isinstance(record, Mapping) and str(record.get("gpu", "")).isdigit():
                 _merge(records.setdefault(int(record["gpu"]), {}), record)
     return records
-
-
-def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a sub-record; a version that has nothing to say writes «N/A» in its place."""
-    part = record.get(name)
-    return part if isinstance(part, Mapping) else {}
 
 
 def _amd_device(record: Mapping[str, Any], index: int) -> Device:

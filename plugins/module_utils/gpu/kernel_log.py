@@ -18,7 +18,8 @@ from .text import pci_address
 _MAX_RECORDS = 50_000
 _RECORD_BYTES = 8192
 _RELEVANT = re.compile(r"nvrm|nvidia|nouveau|\bxid\b|module", re.IGNORECASE)
-_STAMP = re.compile(r"^\s*(?:\[[^\]]*\]\s*|\d+,\d+,\d+,[^;]*;)?")
+# What syslog, dmesg and /dev/kmsg put before a message.
+_STAMP = re.compile(r"^(?:\S.*?\skernel:\s)?\s*(?:\[[^\]]*\]\s*|\d+,\d+,\d+,[^;]*;)?")
 
 # The most decisive first: a card that failed to start for a named reason also logs the general failure.
 _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(

@@ -39,7 +39,12 @@ _UNIT_BYTES = {
     "tb": 2**40,
 }
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?i?b)?", re.IGNORECASE)
-_PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})(?:\.([0-7]))?(?![0-9a-f:])", re.IGNORECASE)
+# Without a domain only with a function, else every time of day would be an address.
+_PCI = re.compile(
+    r"(?<![0-9a-f])(?P<domain>[0-9a-f]{4,8}):(?P<slot>[0-9a-f]{2}:[0-9a-f]{2})(?:\.(?P<function>[0-7]))?(?!:?[0-9a-f])"
+    r"|(?<![0-9a-f:])(?P<short>[0-9a-f]{2}:[0-9a-f]{2}\.[0-7])(?![0-9a-f])",
+    re.IGNORECASE,
+)
 
 
 class OutputError(ValueError):
@@ -93,5 +98,6 @@ def pci_address(text: str | None) -> str | None:
     match = _PCI.search(text or "")
     if not match:
         return None
-    domain, bus, device, function = match.groups()
-    return f"{int(domain or '0', 16):04x}:{bus}:{device}.{function or '0'}".lower()
+    if match["short"]:
+        return f"0000:{match['short']}".lower()
+    return f"{int(match['domain'], 16):04x}:{match['slot']}.{match['function'] or '0'}".lower()
