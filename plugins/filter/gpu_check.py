@@ -64,6 +64,9 @@ _value:
   description: The verdict.
   type: dict
   contains:
+    summary:
+      description: The host's GPUs in one line.
+      type: str
     failures:
       description: What is wrong, one text each; empty when all is well.
       type: list

@@ -49,8 +49,9 @@ class Requirements:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong (`failures`), what is worth knowing (`warnings`), and the CUDA version that was checked."""
+    """What was found, what is wrong, what is worth knowing, and the CUDA version that was checked for."""
 
+    summary: str
     failures: tuple[str, ...]
     warnings: tuple[str, ...]
     cuda_version: str | None
@@ -148,6 +149,17 @@ def _nvidia_warnings(
     return warnings
 
 
+def summarize(facts: Mapping[str, Any]) -> str:
+    """Return the host's GPUs in one line."""
+    names = [device["name"] or "GPU of unknown name" for device in facts["devices"]]
+    if not names:
+        return "No usable GPU."
+    cards = ", ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names))
+    driver = f", driver {facts['driver_version']}" if facts["driver_version"] else ""
+    cuda = f", CUDA up to {facts['cuda_version']}" if facts["cuda_version"] else ""
+    return f"{cards}{driver}{cuda}."
+
+
 def check(facts: Mapping[str, Any], wanted: Requirements) -> Verdict:
     """Return the verdict on `ansible_facts.gpu`; every failure is told, not the first only."""
     failures: list[str] = []
@@ -178,4 +190,4 @@ def check(facts: Mapping[str, Any], wanted: Requirements) -> Verdict:
         warnings.extend(_nvidia_warnings(facts, wanted, wheel, devices))
     elif devices and facts["vendor"] != "nvidia":
         warnings.append(f"Driver and cards of vendor {facts['vendor']} are not checked.")
-    return Verdict(tuple(failures), tuple(warnings), wheel.cuda_version if wheel else None)
+    return Verdict(summarize(facts), tuple(failures), tuple(warnings), wheel.cuda_version if wheel else None)

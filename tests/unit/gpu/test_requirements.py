@@ -13,10 +13,17 @@ def device(index: int = 0, name: str = "NVIDIA H100 80GB HBM3", capability: str 
 
 
 def host(*devices: dict[str, Any], **facts: Any) -> dict[str, Any]:
-    return {"vendor": "nvidia", "driver_version": "580.95.05", "devices": list(devices), "problem": None, **facts}
+    usual = {"vendor": "nvidia", "driver_version": "580.95.05", "cuda_version": "13.0", "problem": None}
+    return {**usual, "devices": list(devices), **facts}
 
 
-CPU_HOST: dict[str, Any] = {"vendor": None, "driver_version": None, "devices": [], "problem": None}
+CPU_HOST: dict[str, Any] = {
+    "vendor": None,
+    "driver_version": None,
+    "cuda_version": None,
+    "devices": [],
+    "problem": None,
+}
 BROKEN = host(problem={"code": "version_mismatch", "message": "Expected one.", "remedy": "Reboot."})
 OLD_CARD = device(1, "Tesla V100-SXM2-16GB", "7.0")
 
@@ -52,11 +59,17 @@ def test_versions_are_compared_by_number(found: str, wanted: str, enough: bool) 
 
 
 def test_all_is_well() -> None:
-    assert gpu_check(host(device()), vllm_version="0.33.0") == {
+    assert gpu_check(host(device(), device(1)), vllm_version="0.33.0") == {
+        "summary": "2 × NVIDIA H100 80GB HBM3, driver 580.95.05, CUDA up to 13.0.",
         "failures": [],
         "warnings": [],
         "cuda_version": "13.0",
     }
+
+
+def test_mixed_cards_and_no_cards_are_summed_up() -> None:
+    assert gpu_check(host(device(), OLD_CARD))["summary"].startswith("1 × NVIDIA H100 80GB HBM3, 1 × Tesla V100")
+    assert gpu_check(CPU_HOST)["summary"] == "No usable GPU."
 
 
 class TestPolicy:
