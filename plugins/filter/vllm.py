@@ -1,0 +1,81 @@
+# Copyright: the llm.serving maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role vllm works out on the control node, without a round trip to the host."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.llm.serving.plugins.module_utils.engines import entries, tables
+
+DOCUMENTATION = r"""
+name: vllm_problems
+version_added: 0.1.0
+short_description: Tell what is wrong with a list of vLLM models
+description:
+  - Returns a sentence for every unknown key (with the nearest one that there is), every name or port that appears twice,
+    every name that cannot name a unit, and every port that somebody else listens on.
+positional: _input, known
+options:
+  _input:
+    description: The value of C(vllm_models).
+    type: list
+    elements: dict
+    required: true
+  known:
+    description: The keys that an entry may have.
+    type: list
+    elements: str
+    required: true
+  listeners:
+    description: C(ansible_facts.vllm.listeners).
+    type: list
+    elements: dict
+    default: []
+author:
+  - The llm.serving maintainers
+"""
+
+EXAMPLES = r"""
+- name: Refuse a list that cannot work
+  ansible.builtin.assert:
+    that: problems == []
+    fail_msg: "{{ problems | join('\n') }}"
+  vars:
+    problems: "{{ vllm_models | llm.serving.vllm_problems(['name', 'model', 'port']) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: What is wrong, one sentence each.
+  type: list
+  elements: str
+"""
+
+
+def vllm_problems(
+    models: Sequence[Mapping[str, Any]], known: Collection[str], listeners: Sequence[Mapping[str, Any]] = ()
+) -> list[str]:
+    """Return what is wrong with the entries, by themselves and on a host where these listen."""
+    problems = entries.entry_problems(models, known)
+    return problems or entries.port_problems(models, listeners)
+
+
+class FilterModule:
+    """The collection's vLLM filters."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by name."""
+        return {
+            "vllm_problems": vllm_problems,
+            "vllm_unknown_variables": lambda names, known: entries.unknown_variables(list(names), list(known)),
+            "vllm_wanted": entries.wanted,
+            "vllm_wishes": lambda models, paths, defaults, host: vars(entries.wishes(models, paths, defaults, host)),
+            "vllm_instances": entries.instances,
+            "vllm_url": entries.url,
+            "vllm_start_timeout": entries.start_timeout_seconds,
+            "vllm_plan_table": tables.plan_lines,
+            "vllm_report": tables.report_lines,
+        }

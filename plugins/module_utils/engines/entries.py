@@ -1,0 +1,142 @@
+"""Entries of `vllm_models`: what is wrong with them, and what planner and engine get to see of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .instances import InstanceError, check_name
+from .options import did_you_mean, spell, translate
+
+# Options that planning does not know, and that are worth a key of their own all the same.
+PASSED_ON = ("enable_log_requests",)
+# Options that vLLM no longer has, in the spelling of the key; extra_args may hold any.
+OUTDATED = ("disable_log_requests", "swap_space", "num_scheduler_steps", "use_v2_block_manager", "worker_use_ray")
+# Keys that say where a model comes from and how its instance is kept; planning does not want them.
+KEPT_BACK = ("revision", "state", "checks", "secrets", "start_timeout_seconds", "model")
+DEFAULT_PORT = 8000
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What vllm_plan is asked for, and sentences about outdated names."""
+
+    models: list[dict[str, Any]]
+    warnings: dict[str, list[str]]
+
+
+def wanted(entries: Sequence[Mapping[str, Any]], state: str = "present") -> list[dict[str, Any]]:
+    """Return the entries of that state; what a validated entry leaves open is None and dropped."""
+    filled = [{key: value for key, value in entry.items() if value is not None} for entry in entries]
+    return [entry for entry in filled if entry.get("state", "present") == state]
+
+
+def entry_problems(entries: Sequence[Mapping[str, Any]], known: Collection[str]) -> list[str]:
+    """Return a sentence for everything that is wrong with the entries by themselves."""
+    problems: list[str] = []
+    for number, entry in enumerate(entries, 1):
+        label = f"vllm_models, {entry.get('name') or f'entry {number}'}"
+        problems += [f"{label}: there is no key {key!r}{did_you_mean(key, known)}" for key in entry if key not in known]
+        problems += [f"{label}: expected {key}, found nothing" for key in ("name", "model") if not entry.get(key)]
+        try:
+            check_name(str(entry.get("name", "")))
+        except InstanceError as error:
+            problems.append(f"{label}: {error}")
+    served = wanted(entries)
+    for key, default in (("name", None), ("port", DEFAULT_PORT)):
+        values = [entry.get(key, default) for entry in served]
+        for value in sorted({value for value in values if value is not None and values.count(value) > 1}, key=str):
+            names = [str(entry.get("name")) for entry, other in zip(served, values) if other == value]
+            problems.append(f"vllm_models: {' and '.join(names)} both have the {key} {value}: change one of them")
+    return problems
+
+
+def unknown_variables(names: Collection[str], known: Collection[str], prefix: str = "vllm_") -> list[str]:
+    """Return a sentence for each variable that looks like one of the role's and is none."""
+    return [
+        f"there is no variable {name}{did_you_mean(name, known)}"
+        for name in sorted(names)
+        if name.startswith(prefix) and name not in known
+    ]
+
+
+def port_problems(entries: Sequence[Mapping[str, Any]], listeners: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each port that somebody else than the instance itself listens on."""
+    problems = []
+    for entry in wanted(entries):
+        port, unit = int(entry.get("port", DEFAULT_PORT)), f"vllm@{entry['name']}.service"
+        for listener in listeners:
+            if listener["port"] == port and listener["unit"] != unit:
+                who = listener["unit"] or listener["process"] or "a process of another namespace"
+                pid = f" (process {listener['pid']})" if listener["pid"] else ""
+                problems.append(
+                    f"{entry['name']}: expected port {port} to be free, found {who}{pid} listening on it:"
+                    " stop it or set another port"
+                )
+    return problems
+
+
+def wishes(
+    entries: Sequence[Mapping[str, Any]], paths: Mapping[str, str], defaults: Mapping[str, Any], host: str
+) -> Wishes:
+    """Return what to ask vllm_plan for: the entries with the directories of their models, old names translated."""
+    models: list[dict[str, Any]] = []
+    warnings: dict[str, list[str]] = {}
+    for entry in wanted(entries):
+        merged = {**defaults, **entry}
+        name = str(merged["name"])
+        options = {key: merged.pop(key) for key in (*PASSED_ON, *OUTDATED) if key in merged}
+        translation = translate({**options, **(merged.pop("extra_args", None) or {})})
+        asked = {key: value for key, value in merged.items() if key not in KEPT_BACK}
+        models.append(
+            {
+                "host": host,
+                "port": DEFAULT_PORT,
+                **asked,
+                "model": paths.get(name, str(merged["model"])),
+                "extra_args": {spell(key): value for key, value in translation.options.items()},
+            }
+        )
+        warnings[name] = list(translation.warnings)
+    return Wishes(models, warnings)
+
+
+def instances(
+    entries: Sequence[Mapping[str, Any]],
+    plans: Sequence[Mapping[str, Any]],
+    environment: Mapping[str, str],
+    secrets: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """Return the instances for vllm_instances: a plan's options and variables, and the host's own."""
+    own_secrets = {str(entry["name"]): entry.get("secrets") or {} for entry in wanted(entries)}
+    return [
+        {
+            "name": plan["name"],
+            "config": dict(plan["engine_args"]),
+            "environment": {**environment, **plan["environment"]},
+            "secrets": {**secrets, **own_secrets.get(plan["name"], {})},
+        }
+        for plan in plans
+    ]
+
+
+def url(plan: Mapping[str, Any]) -> str:
+    """Return where an instance answers, as seen from its own host."""
+    options = plan["engine_args"]
+    host = str(options.get("host") or "127.0.0.1")
+    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    scheme = "https" if options.get("ssl-certfile") else "http"
+    return f"{scheme}://{local}:{options.get('port', DEFAULT_PORT)}"
+
+
+def start_timeout_seconds(plan: Mapping[str, Any], setting: float) -> int:
+    """Return how long an instance may take to load: from the size of its weights, unless it is set.
+
+    Ten minutes for starting Python, compiling and capturing graphs, and 8 seconds per GiB, which is a spinning disk.
+    """
+    if setting:
+        return int(setting)
+    weights_bytes = (plan.get("memory") or {}).get("weights_bytes") or 0
+    ranks = int(plan["tensor_parallel_size"]) * int(plan["pipeline_parallel_size"])
+    return 600 + 8 * round(weights_bytes * ranks / (1 << 30))
