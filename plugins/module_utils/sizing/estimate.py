@@ -1,0 +1,160 @@
+"""One instance, fully decided: where its memory goes and how many tokens its cache holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .kv_cache import CacheCapacity, CacheLayout, capacity, layout
+from .overheads import Overheads, overheads
+from .parallelism import stage_layers
+from .safetensors import CheckpointSize
+from .shape import LayerShape, ModelShape
+from .version import EngineVersion
+from .weights import Weights, weights
+
+GPU_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that an instance's memory depends on.
+
+    total_bytes: of the smallest device used, as CUDA reports it. kv_cache_memory_bytes: fixes the cache
+    directly; utilization is then of no effect. measured_overhead_bytes: activation, graphs and non-torch
+    memory read from an earlier start, instead of the predicted ones.
+    """
+
+    shape: ModelShape
+    checkpoint: CheckpointSize | None
+    total_bytes: int
+    utilization: float
+    dtype: str
+    kv_cache_dtype: str
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    version: EngineVersion
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    enforce_eager: bool = False
+    block_size: int = GPU_BLOCK
+    kv_cache_memory_bytes: int | None = None
+    context_parallel_size: int = 1
+    measured_overhead_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """Bytes per rank, of the stage with the least room."""
+
+    total_bytes: int
+    budget_bytes: int
+    weights_bytes: int
+    activation_bytes: int
+    cuda_graphs_bytes: int
+    non_torch_bytes: int
+    kv_expected_bytes: int
+    kv_floor_bytes: int
+
+    @property
+    def free_bytes(self) -> int:
+        """What the engine leaves of the device."""
+        return self.total_bytes - self.budget_bytes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The account, what fits into its cache, and how sure that is."""
+
+    account: Account
+    expected: CacheCapacity
+    floor: CacheCapacity
+    layout: CacheLayout
+    weights: Weights
+    is_safe: bool
+
+
+def stage_layout(setup: Setup, layers: Sequence[LayerShape]) -> CacheLayout:
+    """The cache layout of one stage's ranks."""
+    return layout(
+        setup.shape,
+        layers,
+        tensor_parallel_size=setup.tensor_parallel_size,
+        kv_cache_dtype=setup.kv_cache_dtype,
+        dtype=setup.dtype,
+        max_model_len=setup.max_model_len,
+        max_num_batched_tokens=setup.max_num_batched_tokens,
+        block_size=setup.block_size,
+        version=setup.version,
+    )
+
+
+def margin_bytes(setup: Setup, needs: Overheads, weight: Weights) -> int:
+    """How much less than expected the cache may turn out.
+
+    One percent of the budget and a quarter of the overheads; a tenth of weights that only the shape tells;
+    twice that for models whose arithmetic is not well understood.
+    """
+    margin = 0.01 * setup.utilization * setup.total_bytes + 0.25 * needs.total_bytes
+    if not weight.exact:
+        margin += 0.05 * weight.rank_bytes
+    return int(margin * (2 if setup.shape.unsafe else 1))
+
+
+def estimate(setup: Setup) -> Estimate:
+    """Predict memory and capacity. Negative cache bytes mean that the engine will not start."""
+    stages = stage_layers(setup.shape, setup.pipeline_parallel_size)
+    candidates = []
+    for index, layers in enumerate(stages):
+        is_last = index == len(stages) - 1
+        candidates.append(_stage(setup, stages, index, layers, is_last))
+    return min(candidates, key=lambda candidate: candidate.expected.concurrency)
+
+
+def _stage(
+    setup: Setup, stages: list[Sequence[LayerShape]], index: int, layers: Sequence[LayerShape], is_last: bool
+) -> Estimate:
+    del index
+    weight = weights(setup.shape, stages, setup.tensor_parallel_size, setup.checkpoint, setup.dtype)
+    needs = overheads(
+        setup.shape,
+        batched_tokens=setup.max_num_batched_tokens,
+        sequences=setup.max_num_seqs,
+        tensor_parallel_size=setup.tensor_parallel_size,
+        dtype=setup.dtype,
+        enforce_eager=setup.enforce_eager,
+        version=setup.version,
+        is_last_stage=is_last,
+    )
+    if setup.measured_overhead_bytes is not None:
+        needs = Overheads(setup.measured_overhead_bytes, 0, 0)
+    budget = int(setup.utilization * setup.total_bytes)
+    expected = budget - weight.rank_bytes - needs.total_bytes
+    floor = expected - margin_bytes(setup, needs, weight)
+    if setup.kv_cache_memory_bytes is not None:
+        expected = floor = setup.kv_cache_memory_bytes
+        budget = weight.rank_bytes + needs.total_bytes + expected
+    cache = stage_layout(setup, layers)
+    account = Account(
+        total_bytes=setup.total_bytes,
+        budget_bytes=budget,
+        weights_bytes=weight.rank_bytes,
+        activation_bytes=needs.activation_bytes,
+        cuda_graphs_bytes=needs.cuda_graphs_bytes,
+        non_torch_bytes=needs.non_torch_bytes,
+        kv_expected_bytes=expected,
+        kv_floor_bytes=floor,
+    )
+
+    def fits(size: int) -> CacheCapacity:
+        return capacity(size, cache, setup.max_model_len, setup.version, setup.context_parallel_size)
+
+    return Estimate(
+        account, fits(expected), fits(floor), cache, weight, is_safe=not setup.shape.unsafe and weight.exact
+    )
+
+
+def with_length(setup: Setup, max_model_len: int) -> Setup:
+    """The same instance with another context length."""
+    return replace(setup, max_model_len=max_model_len)

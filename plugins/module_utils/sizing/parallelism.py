@@ -1,0 +1,61 @@
+"""Which tensor- and pipeline-parallel sizes a model allows, and how its layers split over stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .shape import LayerShape, ModelShape
+
+# vLLM pads the vocabulary to a multiple of 64 rows, then splits it.
+VOCABULARY_PADDING = 64
+
+
+def tensor_parallel_problem(shape: ModelShape, size: int) -> str | None:
+    """Why the model cannot be split over `size` ranks; None when it can.
+
+    Attention heads must divide evenly (vLLM ModelConfig.verify_with_parallel_config), expert and
+    feed-forward columns too, and a quantized matrix only between groups of columns that share a scale.
+    """
+    if size == 1:
+        return None
+    if shape.query_heads % size:
+        return f"{shape.query_heads} attention heads do not divide by {size}"
+    heads = shape.kv_heads
+    if not shape.is_mla and heads and heads % size and size % heads:
+        return f"{heads} key/value heads neither divide by {size} nor can be replicated evenly"
+    columns = {layer.mlp.intermediate for layer in shape.layers if layer.mlp is not None}
+    group = shape.quantization.group_size if shape.quantization.bits < 8 else 0
+    for width in sorted(columns):
+        if width % size:
+            return f"a feed-forward width of {width} does not divide by {size}"
+        if group and (width // size) % group:
+            return f"quantization groups of {group} columns do not fit into {width} / {size}"
+    return None
+
+
+def valid_tensor_parallel_sizes(shape: ModelShape, most: int) -> list[int]:
+    """Every size from 1 to `most` that the model allows, ascending."""
+    return [size for size in range(1, most + 1) if tensor_parallel_problem(shape, size) is None]
+
+
+def stage_layers(shape: ModelShape, stages: int) -> list[Sequence[LayerShape]]:
+    """The layers of each pipeline stage.
+
+    Even shares; what is left over goes one each to the stages before the last, from the end (vLLM
+    get_pp_indices), since the last holds the output head.
+    """
+    count = len(shape.layers)
+    sizes = [count // stages] * stages
+    for index in range(2, count % stages + 2):
+        sizes[-index] += 1
+    split: list[Sequence[LayerShape]] = []
+    start = 0
+    for size in sizes:
+        split.append(shape.layers[start : start + size])
+        start += size
+    return split
+
+
+def padded_vocabulary(shape: ModelShape) -> int:
+    """Rows of the embedding after padding."""
+    return -(-shape.vocab // VOCABULARY_PADDING) * VOCABULARY_PADDING

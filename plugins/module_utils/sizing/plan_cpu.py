@@ -1,0 +1,156 @@
+"""Plans for a host that serves from its CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from . import cpu
+from .decide import Notes, choose_batch, choose_dtype, length_limit, longest_context
+from .engine_config import cpu_environment, engine_args
+from .errors import SizingError
+from .estimate import Setup, estimate
+from .kv_cache import bytes_for_requests
+from .parallelism import tensor_parallel_problem
+from .plans import Host, ModelFiles, Plan
+from .profiles import profile
+from .units import GIB, gib
+from .wishes import Wish
+
+# A CPU fills a batch slowly; a larger one only lengthens the steps (and is vLLM's default per rank).
+MOST_BATCHED_TOKENS = 2048
+MOST_SEQUENCES = 128
+
+
+def plan_cpu(wishes: Sequence[Wish], models: Sequence[ModelFiles], host: Host) -> list[Plan]:
+    """Plans in the order of the wishes. Raises SizingError when one cannot be served."""
+    notes = [Notes(warnings=list(wish.warnings)) for wish in wishes]
+    setups = [_setup(wish, files, host, note) for wish, files, note in zip(wishes, models, notes)]
+    demands = [_demand(setup) for setup in setups]
+    wished = [wish.integer("cpu_kv_cache_gib") or _from_environment(wish) for wish in wishes]
+    spaces = cpu.cache_space_gib(host.memory_total_bytes, host.reserved_bytes, demands, wished)
+    plans = []
+    for index, (wish, setup, space, note) in enumerate(zip(wishes, setups, spaces, notes)):
+        plans.append(_finish(wish, setup, space, wished[index], demands[index], note, host, index, len(wishes)))
+    return plans
+
+
+def _from_environment(wish: Wish) -> int | None:
+    value = wish.environment.get("VLLM_CPU_KVCACHE_SPACE")
+    return int(value) if value and value.isdigit() and int(value) > 0 else None
+
+
+def _setup(wish: Wish, files: ModelFiles, host: Host, notes: Notes) -> Setup:
+    shape = files.shape
+    tensor_parallel = wish.integer("tensor_parallel_size") or 1
+    pipeline_parallel = wish.integer("pipeline_parallel_size") or 1
+    nodes = wish.integer("nodes") or 1
+    problem = tensor_parallel_problem(shape, tensor_parallel)
+    if problem:
+        raise SizingError(
+            f"{wish.name}: tensor_parallel_size {tensor_parallel} does not work: {problem}",
+            remedy="leave tensor_parallel_size out",
+        )
+    dtype = choose_dtype(wish, shape, None, notes)
+    kv_cache_dtype = wish.text("kv_cache_dtype") or "auto"
+    ranks_here = -(-tensor_parallel * pipeline_parallel // nodes)
+    cpu.check(shape, dtype, kv_cache_dtype, ranks_here, host.numa_nodes)
+    sequences, tokens = choose_batch(wish, profile(wish.profile), shape, notes, MOST_BATCHED_TOKENS)
+    limit = length_limit(wish, shape)
+    if wish.values.get("max_model_len") is None:
+        notes.because(f"max_model_len {limit}: all that the model allows.")
+    else:
+        notes.because(f"max_model_len {limit}: set by the operator.")
+    for key in ("gpu_memory_utilization", "gpus", "gpu_indices"):
+        if wish.values.get(key) is not None:
+            notes.warn(f"{key} has no effect on a CPU host.")
+    return Setup(
+        shape=shape,
+        checkpoint=files.checkpoint,
+        total_bytes=host.memory_total_bytes,
+        utilization=1.0,
+        dtype=dtype,
+        kv_cache_dtype=kv_cache_dtype,
+        max_model_len=limit,
+        max_num_seqs=sequences,
+        max_num_batched_tokens=tokens,
+        version=host.version,
+        tensor_parallel_size=tensor_parallel,
+        pipeline_parallel_size=pipeline_parallel,
+        enforce_eager=True,
+        block_size=cpu.block_size(shape, wish.integer("block_size")),
+    )
+
+
+def _demand(setup: Setup) -> tuple[int, int]:
+    """Bytes beside the cache, and the cache that max_num_seqs requests of full length would fill."""
+    found = estimate(setup)
+    fixed = found.account.weights_bytes + found.account.activation_bytes + cpu.PROCESS_BYTES
+    return fixed, bytes_for_requests(found.layout, setup.max_num_seqs)
+
+
+def _finish(
+    wish: Wish,
+    setup: Setup,
+    space_gib: int,
+    wished_gib: int | None,
+    demand: tuple[int, int],
+    notes: Notes,
+    host: Host,
+    index: int,
+    instances: int,
+) -> Plan:
+    setup = replace(setup, kv_cache_memory_bytes=space_gib * GIB)
+    found = estimate(setup)
+    needed = demand[0] + space_gib * GIB
+    if found.expected.concurrency < 1:
+        per_request = bytes_for_requests(found.layout, 1)
+        raise SizingError(
+            f"{wish.name}: a KV cache of {space_gib} GiB does not hold one request of {setup.max_model_len} tokens",
+            expected=f"{gib(per_request)} of KV cache",
+            found=f"{space_gib} GiB ({'set by the operator' if wished_gib else 'what the RAM leaves'})",
+            remedy=f"set max_model_len: {_fitting_length(setup, space_gib)} or less"
+            + (f", or cpu_kv_cache_gib: {-(-per_request // GIB)}" if wished_gib else ""),
+        )
+    if wished_gib:
+        notes.because(f"KV cache {space_gib} GiB: set by the operator.")
+        if needed + host.reserved_bytes > host.memory_total_bytes:
+            notes.warn(
+                f"KV cache, weights and processes need {gib(needed)}; the host has {gib(host.memory_total_bytes)}."
+            )
+    else:
+        notes.because(
+            f"KV cache {space_gib} GiB: enough for {found.expected.concurrency:.1f} requests of full length; "
+            f"weights and processes take {gib(demand[0])} of {gib(host.memory_total_bytes)}."
+        )
+    available = host.memory_available_bytes
+    if available is not None and host.running is not None and wish.name not in host.running and needed > available:
+        notes.warn(f"Starting needs about {gib(needed)}; only {gib(available)} of the RAM is available now.")
+    threads = _threads(host, index, instances, notes)
+    return Plan(
+        wish=wish,
+        device="cpu",
+        gpu_indices=(),
+        setup=setup,
+        estimate=found,
+        data_parallel_size=wish.integer("data_parallel_size") or 1,
+        engine_args=engine_args(wish, setup, wish.integer("data_parallel_size") or 1, is_cpu=True),
+        environment=cpu_environment(wish, space_gib, threads),
+        confidence="low" if setup.shape.unsafe else "normal",
+        reasons=tuple(notes.reasons),
+        warnings=tuple(notes.warnings) + tuple(f"estimate unsafe: {note}." for note in setup.shape.unsafe),
+    )
+
+
+def _fitting_length(setup: Setup, space_gib: int) -> int:
+    return longest_context(setup, space_gib * GIB, 1.0, setup.max_model_len)
+
+
+def _threads(host: Host, index: int, instances: int, notes: Notes) -> str:
+    """VLLM_CPU_OMP_THREADS_BIND: alone, `auto` takes the cores of one NUMA node; several instances would
+    all be bound to the same ones, so each gets cores of its own where there are two or more for each."""
+    share = host.cpu_count // instances
+    if instances == 1 or share < 2:
+        return "auto"
+    notes.because(f"cores {index * share}-{(index + 1) * share - 1}: {instances} instances share {host.cpu_count}.")
+    return f"{index * share}-{(index + 1) * share - 1}"

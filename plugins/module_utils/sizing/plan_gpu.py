@@ -1,0 +1,518 @@
+"""Plans for a host that serves from its GPUs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from .decide import (
+    USEFUL_LENGTH,
+    Notes,
+    choose_batch,
+    choose_dtype,
+    choose_quantization,
+    length_limit,
+    longest_context,
+)
+from .engine_config import engine_args, gpu_environment
+from .errors import SizingError
+from .estimate import GPU_BLOCK, Estimate, Setup, estimate
+from .hardware import Device
+from .kv_cache import bytes_for_requests
+from .parallelism import tensor_parallel_problem, valid_tensor_parallel_sizes
+from .placement import Board, place
+from .plans import Host, ModelFiles, Plan
+from .profiles import Profile, profile
+from .remedies import remedies, remedy_text
+from .units import MIB, gib
+from .wishes import Wish
+
+# A CUDA context, loaded kernels and what the driver keeps per process lie outside of the engine's budget.
+PROCESS_RESERVE_BYTES = 600 * MIB
+# Above this share little is left for a context and for fragmentation.
+RISKY_UTILIZATION = 0.95
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A wish with everything decided that does not depend on the devices it gets."""
+
+    wish: Wish
+    files: ModelFiles
+    purpose: Profile
+    limit: int
+
+    @property
+    def ranks_per_replica(self) -> int:
+        """Pipeline stages on this host; tensor-parallel ranks multiply it."""
+        stages = self.wish.integer("pipeline_parallel_size") or 1
+        return max(1, stages // (self.wish.integer("nodes") or 1))
+
+    @property
+    def replicas(self) -> int:
+        return self.wish.integer("data_parallel_size") or 1
+
+    def devices_needed(self, tensor_parallel_size: int) -> int:
+        """GPUs of this host that the instance takes."""
+        return max(1, tensor_parallel_size * self.ranks_per_replica) * self.replicas
+
+
+def plan_gpu(wishes: Sequence[Wish], models: Sequence[ModelFiles], host: Host) -> list[Plan]:
+    """Plans in the order of the wishes. Raises SizingError when one cannot be served."""
+    requests = [
+        _Request(wish, files, profile(wish.profile), length_limit(wish, files.shape))
+        for wish, files in zip(wishes, models)
+    ]
+    placed = _place_all(requests, host)
+    placed, replicas = _fill_idle(requests, placed, host)
+    shares = _shares(requests, placed, host)
+    return [
+        _finish(request, placed[index], replicas[index], shares[index], host) for index, request in enumerate(requests)
+    ]
+
+
+def _sizes(request: _Request, host: Host) -> list[int]:
+    """Tensor-parallel sizes to try, in order. Raises SizingError when the operator's does not work."""
+    wish, shape = request.wish, request.files.shape
+    wished = wish.integer("tensor_parallel_size")
+    indices = wish.values.get("gpu_indices")
+    count = len(indices) if indices else (wish.integer("gpus") or 0)
+    if wished is None and count:
+        per_rank = request.ranks_per_replica * request.replicas
+        if count % per_rank:
+            raise SizingError(
+                f"{wish.name}: {count} GPUs do not divide into {per_rank} stages and replicas",
+                remedy="change gpus, pipeline_parallel_size or data_parallel_size",
+            )
+        wished = count // per_rank
+    if wished is None:
+        most = max(1, len(host.devices) // (request.ranks_per_replica * request.replicas))
+        sizes = valid_tensor_parallel_sizes(shape, most)
+        return list(reversed(sizes)) if request.purpose.prefers_wide_tensor_parallel else sizes
+    problem = tensor_parallel_problem(shape, wished)
+    if problem:
+        allowed = valid_tensor_parallel_sizes(shape, max(8, wished))
+        raise SizingError(
+            f"{wish.name}: tensor_parallel_size {wished} does not work: {problem}",
+            expected="one of " + ", ".join(map(str, allowed)),
+            found=str(wished),
+            remedy=f"set tensor_parallel_size: {max(size for size in allowed if size <= wished)}",
+        )
+    if request.devices_needed(wished) > len(host.devices):
+        raise SizingError(
+            f"{wish.name}: not enough GPUs",
+            expected=f"{request.devices_needed(wished)} GPUs for tensor_parallel_size {wished}"
+            + (f" in {request.replicas} replicas" if request.replicas > 1 else ""),
+            found=f"{len(host.devices)} usable on this host",
+            remedy="leave tensor_parallel_size out and it is planned, or spread the model with nodes and "
+            "pipeline_parallel_size",
+        )
+    return [wished]
+
+
+def setup_for(request: _Request, device: Device, size: int, host: Host, notes: Notes) -> Setup:
+    """The instance on that kind of device, at the longest context it may have and all of the device."""
+    wish = request.wish
+    files = choose_quantization(wish, request.files, device.capability, notes)
+    dtype = choose_dtype(wish, files.shape, device.capability, notes)
+    sequences, tokens = choose_batch(wish, request.purpose, files.shape, notes, 16384)
+    kv_cache_dtype = wish.text("kv_cache_dtype") or "auto"
+    if kv_cache_dtype.startswith("fp8") and device.capability and device.capability < (8, 0):
+        raise SizingError(
+            f"{wish.name}: an fp8 KV cache needs a newer card",
+            expected="compute capability 8.0 or higher",
+            found=".".join(map(str, device.capability)),
+            remedy="leave kv_cache_dtype out",
+        )
+    return Setup(
+        shape=files.shape,
+        checkpoint=files.checkpoint,
+        total_bytes=device.total_bytes,
+        utilization=wish.number("gpu_memory_utilization") or request.purpose.utilization,
+        dtype=dtype,
+        kv_cache_dtype=kv_cache_dtype,
+        max_model_len=request.limit,
+        max_num_seqs=sequences,
+        max_num_batched_tokens=tokens,
+        version=host.version,
+        tensor_parallel_size=size,
+        pipeline_parallel_size=wish.integer("pipeline_parallel_size") or 1,
+        enforce_eager=wish.flag("enforce_eager"),
+        block_size=wish.integer("block_size") or GPU_BLOCK,
+        kv_cache_memory_bytes=wish.integer("kv_cache_memory_bytes"),
+        measured_overhead_bytes=wish.integer("measured_overhead_bytes"),
+    )
+
+
+def _budget_needed(setup: Setup, concurrency: float, length: int) -> int:
+    """The budget per device at which `concurrency` requests of `length` tokens fit for certain."""
+    found = estimate(replace(setup, max_model_len=length, utilization=1.0, kv_cache_memory_bytes=None))
+    account = found.account
+    margin = account.kv_expected_bytes - account.kv_floor_bytes
+    fixed = account.budget_bytes - account.kv_expected_bytes + margin
+    if setup.kv_cache_memory_bytes is not None:
+        return fixed - margin + setup.kv_cache_memory_bytes
+    return fixed + bytes_for_requests(found.layout, concurrency)
+
+
+def _place_all(requests: Sequence[_Request], host: Host) -> list[tuple[int, tuple[int, ...]]]:
+    """(tensor-parallel size, positions) of each request.
+
+    First so that each model holds as many full-length requests as its profile wants, then so that each
+    holds one. Models whose GPUs the operator named come first, then the largest.
+    """
+    order = sorted(
+        range(len(requests)),
+        key=lambda index: (
+            not requests[index].wish.values.get("gpu_indices"),
+            -_weight_of(requests[index]),
+            index,
+        ),
+    )
+    for is_last, comfortable in ((False, True), (True, False)):
+        board = _board(host)
+        placed: dict[int, tuple[int, tuple[int, ...]]] = {}
+        for index in order:
+            found = _place_one(requests[index], board, host, comfortable)
+            if found is None:
+                if is_last:
+                    raise _refusal(requests[index], board, host)
+                break
+            placed[index] = found
+        if len(placed) == len(requests):
+            return [placed[index] for index in range(len(requests))]
+    raise AssertionError("unreachable: the last pass returns or raises")
+
+
+def _board(host: Host) -> Board:
+    left = [max(0, device.total_bytes - host.reserved_bytes) for device in host.devices]
+    return Board(host.devices, host.topology, left)
+
+
+def _weight_of(request: _Request) -> int:
+    checkpoint = request.files.checkpoint
+    return checkpoint.total_bytes if checkpoint else request.files.shape.hidden * len(request.files.shape.layers)
+
+
+def _wanted(request: _Request, comfortable: bool) -> tuple[float, int]:
+    """Requests of which length have to fit."""
+    wished = request.wish.number("concurrency")
+    length = request.limit
+    if request.wish.integer("max_model_len") is None:
+        length = min(length, USEFUL_LENGTH)
+    if comfortable:
+        return wished or request.purpose.concurrency, length
+    return 1.0, length if request.wish.integer("max_model_len") else min(length, 1024)
+
+
+def _place_one(request: _Request, board: Board, host: Host, comfortable: bool) -> tuple[int, tuple[int, ...]] | None:
+    concurrency, length = _wanted(request, comfortable)
+    fixed_share = request.wish.number("gpu_memory_utilization")
+
+    def needed(size: int, device: Device) -> int | None:
+        try:
+            setup = setup_for(request, device, size, host, Notes())
+        except SizingError:
+            if len(host.devices) == 1 or all(other.name == device.name for other in host.devices):
+                raise
+            return None
+        need = _budget_needed(setup, concurrency, length)
+        allowed = int((fixed_share or request.purpose.utilization) * device.total_bytes)
+        if need > allowed:
+            return None
+        return allowed if fixed_share else need + PROCESS_RESERVE_BYTES
+
+    sizes = _sizes(request, host)
+    indices = request.wish.values.get("gpu_indices")
+    if indices:
+        return _pinned(request, board, sizes[0], indices, needed)
+    for only_empty in (True, False):
+        for size in sizes:
+            group = place(board, request.devices_needed(size), partial(needed, size), only_empty)
+            if group is not None:
+                bookings = [needed(size, board.devices[position]) or 0 for position in group]
+                board.take(request.wish.name, group, max(bookings))
+                return size, group
+    return None
+
+
+def _pinned(
+    request: _Request,
+    board: Board,
+    size: int,
+    indices: list[int],
+    needed: Callable[[int, Device], int | None],
+) -> tuple[int, tuple[int, ...]] | None:
+    """The devices that the operator named, if the instance fits there. Raises SizingError when they
+    are not there or not as many as its ranks."""
+    by_index = {device.index: position for position, device in enumerate(board.devices)}
+    unknown = [index for index in indices if index not in by_index]
+    if unknown:
+        raise SizingError(
+            f"{request.wish.name}: there is no GPU {unknown[0]}",
+            expected="indices of " + ", ".join(map(str, sorted(by_index))),
+            found=", ".join(map(str, indices)),
+            remedy="correct gpu_indices",
+        )
+    group = tuple(by_index[index] for index in indices)
+    if len(group) != request.devices_needed(size):
+        raise SizingError(
+            f"{request.wish.name}: gpu_indices names {len(group)} GPUs",
+            expected=f"{request.devices_needed(size)} for tensor_parallel_size {size}",
+            found=", ".join(map(str, indices)),
+            remedy="name as many GPUs as the instance has ranks, or leave one of both out",
+        )
+    booked = 0
+    for position in group:
+        booking = needed(size, board.devices[position])
+        if booking is None or booking > board.left_bytes[position]:
+            return None
+        booked = max(booked, booking)
+    board.take(request.wish.name, group, booked)
+    return size, group
+
+
+def _refusal(request: _Request, board: Board, host: Host) -> SizingError:
+    """Why the model cannot be placed, and what would help."""
+    sizes = _sizes(request, host)
+    device = max(host.devices, key=lambda device: device.total_bytes)
+    setup = setup_for(request, device, max(sizes), host, Notes())
+    concurrency, length = _wanted(request, comfortable=False)
+    setup = replace(setup, max_model_len=length)
+    need = _budget_needed(setup, concurrency, length)
+    allowed = int(setup.utilization * device.total_bytes)
+    taken = {name for users in board.users.values() for name in users}
+    if need <= allowed and taken:
+        return SizingError(
+            f"{request.wish.name}: the GPUs of this host are taken",
+            expected=f"{gib(need)} on {request.devices_needed(max(sizes))} GPU(s)",
+            found="GPUs already given to " + ", ".join(sorted(taken)),
+            remedy="move a model to another host, or lower gpu_memory_utilization of the others",
+        )
+    account = estimate(setup).account
+    return SizingError(
+        f"{request.wish.name} does not fit on {max(sizes)} × {device.name}",
+        expected=f"{gib(need)} per GPU for weights ({gib(account.weights_bytes)}), overheads and one request "
+        f"of {length} tokens",
+        found=f"{gib(allowed)} ({setup.utilization:.2f} × {gib(device.total_bytes)})",
+        remedy=remedy_text(remedies(setup, len(host.devices))),
+    )
+
+
+def _fill_idle(
+    requests: Sequence[_Request], placed: list[tuple[int, tuple[int, ...]]], host: Host
+) -> tuple[list[tuple[int, tuple[int, ...]]], list[int]]:
+    """Give GPUs that nobody uses to more replicas of the models whose number the operator left open.
+
+    Mixture-of-experts models are left alone: their replicas would share the experts between them.
+    """
+    replicas = [request.replicas for request in requests]
+    placed = list(placed)
+    used = {position for _, group in placed for position in group}
+    open_requests = [
+        index
+        for index, request in enumerate(requests)
+        if request.wish.integer("data_parallel_size") is None
+        and not request.wish.values.get("gpu_indices")
+        and request.wish.integer("gpus") is None
+        and not request.files.shape.experts
+        and (request.wish.integer("nodes") or 1) == 1
+        and not any(set(placed[index][1]) & set(placed[other][1]) for other in range(len(requests)) if other != index)
+    ]
+    grown = True
+    while grown:
+        grown = False
+        for index in open_requests:
+            size, group = placed[index]
+            kind = host.devices[group[0]]
+            idle = [
+                position
+                for position, device in enumerate(host.devices)
+                if position not in used and (device.name, device.total_bytes) == (kind.name, kind.total_bytes)
+            ]
+            ranks = size * requests[index].ranks_per_replica
+            if len(idle) >= ranks and not kind.is_mig:
+                extra = tuple(idle[:ranks])
+                placed[index] = (size, group + extra)
+                used.update(extra)
+                replicas[index] += 1
+                grown = True
+    return placed, replicas
+
+
+def _shares(requests: Sequence[_Request], placed: Sequence[tuple[int, tuple[int, ...]]], host: Host) -> list[float]:
+    """gpu_memory_utilization of each: the profile's on a card of its own, a part of it on a shared one."""
+    users: dict[int, list[int]] = {}
+    for index, (_, group) in enumerate(placed):
+        for position in group:
+            users.setdefault(position, []).append(index)
+    shares = []
+    for index, request in enumerate(requests):
+        fixed = request.wish.number("gpu_memory_utilization")
+        if fixed:
+            shares.append(fixed)
+            continue
+        shares.append(
+            min(_share_of(index, position, users[position], requests, placed, host) for position in placed[index][1])
+        )
+    return shares
+
+
+def _share_of(
+    index: int,
+    position: int,
+    sharing: list[int],
+    requests: Sequence[_Request],
+    placed: Sequence[tuple[int, tuple[int, ...]]],
+    host: Host,
+) -> float:
+    device = host.devices[position]
+    reserve = host.reserved_bytes + len(sharing) * PROCESS_RESERVE_BYTES
+    available = min(max(requests[other].purpose.utilization for other in sharing), 1 - reserve / device.total_bytes)
+    if len(sharing) == 1:
+        return math.floor(available * 1000) / 1000
+    needs = {}
+    for other in sharing:
+        request = requests[other]
+        fixed = request.wish.number("gpu_memory_utilization")
+        if fixed:
+            available -= fixed
+            continue
+        setup = setup_for(request, device, placed[other][0], host, Notes())
+        needs[other] = _budget_needed(setup, *_wanted(request, comfortable=False)) / device.total_bytes
+    left = max(0.0, available - sum(needs.values()))
+    return math.floor((needs[index] + left / len(needs)) * 1000) / 1000
+
+
+def _finish(request: _Request, placed: tuple[int, tuple[int, ...]], replicas: int, share: float, host: Host) -> Plan:
+    size, group = placed
+    wish = request.wish
+    devices = [host.devices[position] for position in group]
+    smallest = min(devices, key=lambda device: device.total_bytes)
+    notes = Notes(warnings=list(wish.warnings))
+    _explain_parallelism(request, size, replicas, devices, host, notes)
+    setup = replace(setup_for(request, smallest, size, host, notes), utilization=share)
+    setup = _with_length(request, setup, notes)
+    found = estimate(setup)
+    _check_result(request, setup, found, notes, host)
+    _check_free(request, setup, found, devices, host, notes)
+    is_safe = found.is_safe
+    return Plan(
+        wish=wish,
+        device="rocm" if smallest.vendor == "amd" else "cuda",
+        gpu_indices=tuple(device.index for device in devices),
+        setup=setup,
+        estimate=found,
+        data_parallel_size=replicas,
+        engine_args=engine_args(wish, setup, replicas, is_cpu=False),
+        environment=gpu_environment(wish, devices),
+        confidence="normal" if is_safe else "low",
+        reasons=tuple(notes.reasons),
+        warnings=tuple(notes.warnings),
+    )
+
+
+def _explain_parallelism(
+    request: _Request, size: int, replicas: int, devices: Sequence[Device], host: Host, notes: Notes
+) -> None:
+    names = ", ".join(str(device.index) for device in devices)
+    wish = request.wish
+    if wish.integer("tensor_parallel_size") is not None:
+        notes.because(f"tensor_parallel_size {size}: set by the operator.")
+    elif wish.values.get("gpu_indices") or wish.integer("gpus"):
+        notes.because(f"tensor_parallel_size {size}: all of the GPUs that the operator gave it.")
+    elif request.purpose.prefers_wide_tensor_parallel:
+        notes.because(f"tensor_parallel_size {size}: the largest that the model allows here, for low latency.")
+    else:
+        notes.because(f"tensor_parallel_size {size}: the smallest that holds the model and enough cache.")
+    notes.because(
+        f"GPU {names} ({devices[0].name}): unused and linked best."
+        if len(devices) > 1
+        else f"GPU {names} ({devices[0].name})."
+    )
+    if replicas > 1:
+        how = "set by the operator" if wish.integer("data_parallel_size") else "the host's other GPUs were idle"
+        notes.because(f"data_parallel_size {replicas}: {how}.")
+
+
+def _with_length(request: _Request, setup: Setup, notes: Notes) -> Setup:
+    """Set max_model_len: the operator's, or the longest of which the wished number of requests fits."""
+    if request.wish.integer("max_model_len") is not None:
+        notes.because(f"max_model_len {setup.max_model_len}: set by the operator.")
+        return setup
+    concurrency = request.wish.number("concurrency") or request.purpose.concurrency
+    kv_bytes = estimate(setup).account.kv_floor_bytes
+    for wanted in (concurrency, 1.0):
+        length = longest_context(setup, kv_bytes, wanted, request.limit)
+        if length:
+            break
+    if length >= request.limit:
+        notes.because(f"max_model_len {length}: all that the model allows, and {concurrency:g} such requests fit.")
+    else:
+        notes.because(f"max_model_len {length}: the longest of which {wanted:g} requests fit.")
+    return replace(setup, max_model_len=max(length, 1))
+
+
+def _check_result(request: _Request, setup: Setup, found: Estimate, notes: Notes, host: Host) -> None:
+    account, name = found.account, request.wish.name
+    if account.kv_expected_bytes <= 0 or found.expected.concurrency < 1:
+        raise SizingError(
+            f"{name} does not fit",
+            expected=f"room for one request of {setup.max_model_len} tokens "
+            f"({gib(bytes_for_requests(found.layout, 1))} of KV cache)",
+            found=f"{gib(account.kv_expected_bytes)} of {gib(account.budget_bytes)} are left for it",
+            remedy=remedy_text(remedies(setup, len(host.devices))),
+        )
+    if found.floor.concurrency < 1:
+        notes.warn(
+            f"max_model_len {setup.max_model_len} fits as predicted, not if the prediction is off by its margin: "
+            f"{found.floor.tokens} tokens are certain."
+        )
+    utilization = request.wish.number("gpu_memory_utilization")
+    if utilization is not None:
+        notes.because(f"gpu_memory_utilization {utilization}: set by the operator.")
+        if utilization > RISKY_UTILIZATION:
+            notes.warn(
+                f"gpu_memory_utilization {utilization} leaves {gib(account.free_bytes)} for CUDA contexts and "
+                "fragmentation; 0.90 to 0.95 is usual."
+            )
+    else:
+        notes.because(
+            f"gpu_memory_utilization {setup.utilization}: {gib(account.budget_bytes)} for the engine, "
+            f"{gib(account.free_bytes)} stay free."
+        )
+    notes.because(
+        f"KV cache {gib(account.kv_expected_bytes)}: budget {gib(account.budget_bytes)} − weights "
+        f"{gib(account.weights_bytes)} − activations {gib(account.activation_bytes)} − CUDA graphs "
+        f"{gib(account.cuda_graphs_bytes)} − outside of PyTorch {gib(account.non_torch_bytes)}."
+    )
+    for note in setup.shape.unsafe:
+        notes.warn(f"estimate unsafe: {note}; more memory is held back.")
+
+
+def _check_free(
+    request: _Request, setup: Setup, found: Estimate, devices: Sequence[Device], host: Host, notes: Notes
+) -> None:
+    """The engine refuses to start when less is free than its budget. Memory that this host's own
+    instances hold is no reason to refuse: they may be the ones that are replaced."""
+    budget = found.account.budget_bytes
+    if host.running is not None and request.wish.name in host.running:
+        return
+    for device in devices:
+        if device.free_bytes is None or device.free_bytes >= budget:
+            continue
+        held = device.total_bytes - device.free_bytes
+        share = math.floor(max(0.0, device.free_bytes / device.total_bytes - 0.01) * 100) / 100
+        text = f"GPU {device.index} has {gib(device.free_bytes)} free, starting needs {gib(budget)}"
+        if host.running is None or host.running:
+            notes.warn(f"{text}; this is in order if an instance to be replaced holds the rest.")
+            continue
+        raise SizingError(
+            f"{request.wish.name}: another process holds {gib(held)} of GPU {device.index}",
+            expected=f"{gib(budget)} free ({setup.utilization} × {gib(device.total_bytes)})",
+            found=f"{gib(device.free_bytes)} free",
+            remedy=f"stop that process, or keep clear of it with reserved_bytes: {held}, or set "
+            f"gpu_memory_utilization: {share}",
+        )

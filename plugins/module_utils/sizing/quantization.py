@@ -1,0 +1,123 @@
+"""How many bits a checkpoint's weights take, from its quantization_config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """A checkpoint's weight format.
+
+    bits: of one linear weight, its scales and zero points included; 16 when not quantized.
+    experts_only: only expert weights are quantized (gpt-oss).
+    minimum_capability: of an NVIDIA card, as (major, minor); None where there is no such limit.
+    """
+
+    method: str | None = None
+    bits: float = 16.0
+    group_size: int = 0
+    experts_only: bool = False
+    minimum_capability: tuple[int, int] | None = None
+    # float8 with emulation below 8.9 still loads; int4 kernels need float16 or bfloat16 activations.
+    float16_only: bool = False
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.method is not None
+
+
+NOT_QUANTIZED = Quantization()
+
+# Lowest compute capability per method, from the `get_min_capability` of vLLM's quantization classes.
+MINIMUM_CAPABILITY: dict[str, tuple[int, int]] = {
+    "awq": (7, 5),
+    "gptq": (6, 0),
+    "fp8": (7, 5),
+    "compressed-tensors": (7, 0),
+    "bitsandbytes": (7, 0),
+    "modelopt": (8, 9),
+    "modelopt_fp4": (7, 5),
+    "mxfp4": (8, 0),
+    "gguf": (6, 0),
+}
+
+
+def _grouped(bits: float, group_size: int, zero_points: bool) -> float:
+    """Bits per weight with one 16-bit scale, and a zero point of `bits`, per group."""
+    if group_size <= 0:
+        return bits
+    return bits + (16 + (bits if zero_points else 0)) / group_size
+
+
+def _integer(config: Mapping[str, Any], name: str, default: int) -> int:
+    value = config.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def _compressed_tensors(config: Mapping[str, Any]) -> Quantization:
+    """compressed-tensors states bits, type and group size per group of layers; the narrowest one rules."""
+    groups = config.get("config_groups")
+    candidates = []
+    for group in groups.values() if isinstance(groups, Mapping) else ():
+        weights = group.get("weights") if isinstance(group, Mapping) else None
+        if isinstance(weights, Mapping):
+            candidates.append((_integer(weights, "num_bits", 16), weights))
+    if not candidates:
+        return Quantization("compressed-tensors", 16.0)
+    bits, weights = min(candidates, key=lambda candidate: candidate[0])
+    group_size = _integer(weights, "group_size", 0)
+    if bits == 4 and weights.get("type") == "float":
+        # NVFP4: an 8-bit scale per 16 weights. MXFP4: per 32.
+        return Quantization("compressed-tensors", 4 + 8 / (group_size or 16), group_size or 16)
+    minimum = (7, 5) if bits == 8 else (7, 0)
+    return Quantization(
+        "compressed-tensors",
+        _grouped(bits, group_size, not weights.get("symmetric", True)),
+        group_size,
+        minimum_capability=minimum,
+    )
+
+
+def read_quantization(config: Mapping[str, Any], model_type: str = "") -> Quantization:
+    """Understand a `quantization_config`; an unknown method counts as 16 bits, which is the safe side."""
+    if not config:
+        return NOT_QUANTIZED
+    method = str(config.get("quant_method") or config.get("quant_algo") or "").lower()
+    method = "modelopt" if not method and config.get("quantization") else method
+    minimum = MINIMUM_CAPABILITY.get(method)
+    if method in ("awq", "gptq", "auto-round", "auto_round", "intel/auto-round"):
+        group_size = _integer(config, "group_size", 128)
+        bits = _integer(config, "bits", _integer(config, "w_bit", 4))
+        zero_points = bool(config.get("zero_point", method == "awq" or not config.get("sym", True)))
+        return Quantization(
+            method,
+            _grouped(bits, group_size, zero_points),
+            max(0, group_size),
+            minimum_capability=minimum or (7, 5),
+            float16_only=method == "awq",
+        )
+    if method in ("fp8", "fbgemm_fp8", "deepseek_v4_fp8"):
+        return Quantization(method, 8.0, minimum_capability=(7, 5))
+    if method == "mxfp4":
+        return Quantization(method, 4.25, 32, experts_only=model_type.startswith("gpt_oss"), minimum_capability=minimum)
+    if method == "compressed-tensors":
+        return _compressed_tensors(config)
+    if method.startswith("modelopt") or method in ("nvfp4", "mixed_precision"):
+        inner = config.get("quantization")
+        algorithm = str(
+            config.get("quant_algo") or (inner.get("quant_algo") if isinstance(inner, Mapping) else "") or method
+        ).upper()
+        if "FP4" in algorithm or algorithm == "MODELOPT":
+            return Quantization(method, 4.5, 16, minimum_capability=(7, 5))
+        return Quantization(method, 8.0, minimum_capability=(8, 9))
+    if method == "bitsandbytes":
+        # A 32-bit scale per 64 weights, itself quantized to 8 bits where nested.
+        nested = bool(config.get("bnb_4bit_use_double_quant"))
+        width = 8.0 if config.get("load_in_8bit") else 4 + (0.127 if nested else 0.5)
+        return Quantization(method, width, 64, minimum_capability=minimum)
+    if method in ("gguf", "hqq", "quark", "experts_int8", "int8", "w8a8"):
+        return Quantization(method, 8.0, minimum_capability=minimum)
+    return Quantization(method or "unknown", 16.0)
