@@ -1,0 +1,96 @@
+"""From an inventory to routes: which model is served where.
+
+A model that several hosts serve has one backend with one server for each of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import GatewayError
+
+ENGINES = ("vllm", "ollama")
+# What may stand in a client's JSON, in a map file and in a HAProxy rule without quoting.
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+SERVER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
+
+
+@dataclass(frozen=True)
+class Server:
+    """One engine that serves a model."""
+
+    name: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Backend:
+    """All servers of one model."""
+
+    name: str
+    model: str
+    engine: str
+    servers: tuple[Server, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for a template."""
+        return {
+            "name": self.name,
+            "model": self.model,
+            "engine": self.engine,
+            "servers": [{"name": s.name, "address": s.address, "port": s.port} for s in self.servers],
+        }
+
+
+def backends(routes: Iterable[Mapping[str, Any]]) -> list[Backend]:
+    """Group routes (model, engine, host, address, port) by model, in order of the models' names.
+
+    Raises GatewayError for a name that cannot be routed, a model on two engines, and a server named twice.
+    """
+    by_model: dict[str, list[Mapping[str, Any]]] = {}
+    for route in routes:
+        by_model.setdefault(str(route["model"]), []).append(route)
+    names: set[str] = set()
+    found = []
+    for model in sorted(by_model):
+        if not MODEL_NAME.fullmatch(model):
+            raise GatewayError(
+                f"gateway_routes: the model name {model!r} cannot be routed; use letters, digits and . _ : / @ + -"
+            )
+        name = _backend_name(model, names)
+        names.add(name)
+        found.append(_backend(name, model, by_model[model]))
+    return found
+
+
+def _backend(name: str, model: str, routes: list[Mapping[str, Any]]) -> Backend:
+    engines = sorted({str(route["engine"]) for route in routes})
+    if len(engines) > 1:
+        raise GatewayError(
+            f"gateway_routes: the model {model!r} is served by {' and '.join(engines)}; answers would differ from one "
+            "request to the next. Give one of them another name."
+        )
+    if engines[0] not in ENGINES:
+        raise GatewayError(f"gateway_routes: the engine {engines[0]!r} of {model!r} is none of {', '.join(ENGINES)}")
+    servers: dict[str, Server] = {}
+    for route in routes:
+        host = str(route["host"])
+        if not SERVER_NAME.fullmatch(host):
+            raise GatewayError(f"gateway_routes: {host!r} is no name for a server; use letters, digits and . _ : -")
+        if host in servers:
+            raise GatewayError(f"gateway_routes: the model {model!r} stands twice on host {host}")
+        servers[host] = Server(host, str(route["address"]), int(route["port"]))
+    return Backend(name, model, engines[0], tuple(servers[host] for host in sorted(servers)))
+
+
+def _backend_name(model: str, taken: set[str]) -> str:
+    """Return a HAProxy proxy name for a model that no other model has."""
+    base = "model-" + re.sub(r"[^A-Za-z0-9._:-]", "_", model)
+    name, number = base, 2
+    while name in taken:
+        name, number = f"{base}-{number}", number + 1
+    return name
