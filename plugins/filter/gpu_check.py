@@ -47,7 +47,7 @@ options:
     elements: str
     default: []
 author:
-  - The llm.serving maintainers
+  - The llm.serving maintainers (@llm-serving)
 """
 
 EXAMPLES = r"""

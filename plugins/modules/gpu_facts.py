@@ -46,7 +46,7 @@ attributes:
     support: full
     platforms: Linux
 author:
-  - The llm.serving maintainers
+  - The llm.serving maintainers (@llm-serving)
 """
 
 EXAMPLES = r"""

@@ -25,7 +25,7 @@ class ChildCrashError(Exception):
 def _read_until(deadline: float, reader: int) -> bytes:
     data = b""
     while True:
-        ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+        ready = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]
         if not ready:
             raise ChildTimeoutError
         chunk = os.read(reader, 65536)
@@ -66,7 +66,7 @@ def call(function: Callable[[], Any], timeout_seconds: float) -> Any:
         raise
     finally:
         os.close(reader)
-    _, status = os.waitpid(pid, 0)
+    status = os.waitpid(pid, 0)[1]
     if os.WIFSIGNALED(status):
         raise ChildCrashError(signal.Signals(os.WTERMSIG(status)).name)
     if os.WEXITSTATUS(status) != 0:

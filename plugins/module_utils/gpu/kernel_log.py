@@ -111,7 +111,7 @@ def explain(
     With `address` only what is said about that card, or about none in particular, counts. `needs_open_module` says
     that a card of the host is of a generation that the loaded (proprietary) module cannot start.
     """
-    order = [code for code, _ in _SIGNS]
+    order = [sign[0] for sign in _SIGNS]
     findings = [finding for finding in parse(text) if not address or finding.address in (address, None)]
     if not findings:
         return None
@@ -138,7 +138,7 @@ def read(root: Path) -> str:
     except OSError:
         return ""
     try:
-        for _ in range(_MAX_RECORDS):
+        for _record in range(_MAX_RECORDS):
             try:
                 record = os.read(log, _RECORD_BYTES)
             except BrokenPipeError:  # that record was overwritten meanwhile

@@ -374,8 +374,8 @@ def _read(library: _Library) -> Report:
             usable.append((handle, _device(library, handle, index)))
         except NvmlError as error:
             problem = problem or explain(error, where=f"index {index}")
-    devices = tuple(device for _, device in usable)
-    only_handles = [handle for handle, _ in usable]
+    devices = tuple(pair[1] for pair in usable)
+    only_handles = [pair[0] for pair in usable]
     topology = _optional(lambda: _topology(library, only_handles, devices)) if devices else None
     waiting = {device.index: _optional(partial(_fabric_state, library, h)) for h, device in usable}
     states = [f"GPU {index} {state}" for index, state in waiting.items() if state]

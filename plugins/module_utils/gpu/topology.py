@@ -64,6 +64,6 @@ def parse(text: str) -> Topology:
     behind = [_affinities(rows[gpu][len(names) :], title_line) for gpu in gpus]
     return Topology(
         links=tuple(tuple(rows[gpu][position].upper() for position in columns) for gpu in gpus),
-        cpu_affinity=tuple(cpus for cpus, _ in behind),
-        numa_nodes=tuple(numa for _, numa in behind),
+        cpu_affinity=tuple(pair[0] for pair in behind),
+        numa_nodes=tuple(pair[1] for pair in behind),
     )
