@@ -14,6 +14,9 @@ from .command import Completed, Run
 from .model import Device, Matrix, Report
 from .text import OutputError, known, pci_address, size_bytes
 
+# Without --json: «GPU[0]		: VRAM Total Memory (B): 68702699520»
+_LINE = re.compile(r"^GPU\[(\d+)\]\s*:\s*(\S.*?)\s*:\s+(\S.*?)\s*$", re.MULTILINE)
+_DRIVER_LINE = re.compile(r"^Driver version:\s*(\S+)", re.MULTILINE)
 _CARD = re.compile(r"card(\d+)$")
 _LINK = re.compile(r"\(Topology\) Link type between DRM devices (\d+) and (\d+)$")
 # 2**32 - 1 is how some versions print «-1».
@@ -101,9 +104,17 @@ def _rocm_topology(system: Mapping[str, Any], indices: Sequence[int]) -> Matrix 
     return tuple(tuple("X" if i == j else links[i, j] for j in indices) for i in indices)
 
 
+def _rocm_lines(text: str) -> dict[str, Any]:
+    cards: dict[str, Any] = {}
+    for number, name, value in _LINE.findall(text):
+        cards.setdefault(f"card{number}", {})[name] = value
+    driver = _DRIVER_LINE.search(text)
+    return {**cards, "system": {"Driver version": driver[1]}} if driver else cards
+
+
 def parse_rocm_smi(text: str) -> Report:
-    """Return what `rocm-smi --json` reports; raises OutputError when the text holds no cards."""
-    merged: dict[str, Any] = {}
+    """Return what `rocm-smi` reports, with --json or without; raises OutputError when the text holds no cards."""
+    merged = _rocm_lines(text)
     for document in _documents(text):
         if isinstance(document, Mapping):
             for key, value in document.items():
@@ -112,7 +123,7 @@ def parse_rocm_smi(text: str) -> Report:
         int(match[1]) for match in map(_CARD.match, merged) if match and isinstance(merged[match[0]], Mapping)
     )
     if not numbers:
-        raise OutputError(f"expected rocm-smi's JSON with card0 …; found {text.strip()[:200]!r}")
+        raise OutputError(f"expected rocm-smi's cards (card0 …, or GPU[0] …); found {text.strip()[:200]!r}")
     system = _part(merged, "system")
     return Report(
         source="rocm-smi",
@@ -145,9 +156,15 @@ def _amd_records(text: str) -> dict[int, dict[str, Any]]:
 def _amd_device(record: Mapping[str, Any], index: int) -> Device:
     asic, bus, board = _part(record, "asic"), _part(record, "bus"), _part(record, "board")
     vram, usage, numa = _part(record, "vram"), _part(record, "mem_usage"), _part(record, "numa")
-    sizes = (usage.get("total_vram"), vram.get("size"), vram.get("vram_size"), vram.get("vram_size_mb"))
+    sizes = (
+        usage.get("total_vram"),
+        vram.get("size"),
+        vram.get("vram_size"),
+        vram.get("vram_size_mb"),
+        record.get("vram_total"),  # of `amd-smi monitor`
+    )
     total = next((size for size in (size_bytes(_text(value)) for value in sizes) if size), None)
-    used = size_bytes(_text(usage.get("used_vram")))
+    used = size_bytes(_text(usage.get("used_vram"))) or size_bytes(_text(record.get("vram_used")))
     free = size_bytes(_text(usage.get("free_vram")))
     return Device(
         index=index,
@@ -161,8 +178,22 @@ def _amd_device(record: Mapping[str, Any], index: int) -> Device:
     )
 
 
+def _amd_topology(records: Mapping[int, Mapping[str, Any]]) -> Matrix | None:
+    """Return the links that `amd-smi topology` tells, None where they were not asked for."""
+    links: dict[tuple[int, int], str] = {}
+    for index, record in records.items():
+        found = record.get("links")
+        for link in found if isinstance(found, list) else ():
+            if isinstance(link, Mapping) and str(link.get("gpu", "")).isdigit() and _text(link.get("link_type")):
+                links[index, int(link["gpu"])] = str(link["link_type"]).upper()
+    indices = sorted(records)
+    if any((one, other) not in links for one in indices for other in indices if one != other) or not links:
+        return None
+    return tuple(tuple("X" if i == j else links[i, j] for j in indices) for i in indices)
+
+
 def parse_amd_smi(text: str) -> Report:
-    """Return what `amd-smi list|static|metric --json` report, one or several of them in one text.
+    """Return what `amd-smi list|static|metric|topology --json` report, one or several of them in one text.
 
     Raises OutputError when the text holds no GPUs.
     """
@@ -175,6 +206,7 @@ def parse_amd_smi(text: str) -> Report:
         source="amd-smi",
         driver_version=next(filter(None, versions), None),
         devices=tuple(_amd_device(record, index) for index, record in sorted(records.items())),
+        topology=_amd_topology(records),
     )
 
 
@@ -184,7 +216,7 @@ def _output(completed: Completed) -> str:
 
 def read_amd_smi(run: Run, program: str, timeout_seconds: float) -> Report:
     """Return what amd-smi reports; raises OutputError."""
-    verbs = ("list", "static", "metric")
+    verbs = ("list", "static", "metric", "topology")
     each = timeout_seconds / len(verbs)
     return parse_amd_smi("\n".join(_output(run((program, verb, "--json"), each)) for verb in verbs))
 

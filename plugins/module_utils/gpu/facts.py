@@ -52,12 +52,12 @@ def _is_container(host: Host) -> bool:
 
 
 def _read_nvml(host: Host, evidence: _Evidence, timeout_seconds: float) -> Report | None:
-    """Return NVML's report; None when there is no library, or no driver that it could talk to."""
+    """Return NVML's report; None when there is no library."""
 
     def read() -> Any:
         try:
             return plain(nvml.read(host.nvml_libraries, evidence.kernel))
-        except (nvml.LibraryMissingError, nvml.NvmlError):
+        except nvml.LibraryMissingError:
             return None
 
     try:
@@ -73,12 +73,7 @@ def _read_nvml(host: Host, evidence: _Evidence, timeout_seconds: float) -> Repor
 
 def _read_nvidia_smi(host: Host, evidence: _Evidence, timeout_seconds: float) -> Report | None:
     program = host.find("nvidia-smi")
-    if program is None:
-        return None
-    report = nvidia_smi.read(host.run, program, timeout_seconds, evidence.kernel)
-    # Without library or driver it has nothing to say that the diagnosis would not say better.
-    silent = report.problem is not None and report.problem.code in ("driver_not_loaded", "library_missing")
-    return None if silent and not report.devices else report
+    return nvidia_smi.read(host.run, program, timeout_seconds, evidence.kernel) if program else None
 
 
 def _without_driver(evidence: _Evidence, log: str) -> Problem | None:
@@ -119,7 +114,10 @@ def _without_instances(devices: Sequence[Device]) -> Problem | None:
     return problems.make("mig_without_instances", where=empty.pci_address) if empty else None
 
 
-def _nvidia_problem(host: Host, report: Report | None, evidence: _Evidence) -> Problem | None:
+def _nvidia_problem(
+    host: Host, report: Report | None, evidence: _Evidence, answers: Sequence[Report]
+) -> Problem | None:
+    """Return what is wrong; `answers` are those of sources that had nothing to say but that they found no driver."""
     if report and report.problem:
         return report.problem
     missing_any = len(report.devices if report else ()) < len(evidence.cards)
@@ -127,7 +125,8 @@ def _nvidia_problem(host: Host, report: Report | None, evidence: _Evidence) -> P
     if report is None:
         if evidence.module is None:
             return _without_driver(evidence, log)
-        return problems.make("library_missing", remark=evidence.kernel)
+        found_library = any(answer.problem.code == "driver_not_loaded" for answer in answers if answer.problem)
+        return problems.make("device_files_missing" if found_library else "library_missing", remark=evidence.kernel)
     return _missing_cards(report, evidence, log, _is_container(host)) or _without_instances(report.devices)
 
 
@@ -143,12 +142,17 @@ def _with_numa_nodes(report: Report, cards: Sequence[pci.Card]) -> Report:
 def _nvidia(host: Host, evidence: _Evidence, sources: Sequence[str], timeout_seconds: float) -> Report | None:
     readers = {"nvml": _read_nvml, "nvidia-smi": _read_nvidia_smi}
     report: Report | None = None
+    silent: list[Report] = []
     for source in sources:
         if source in readers and report is None:
             report = readers[source](host, evidence, timeout_seconds)
+            # What the source says then, the diagnosis says better: from the bus, the module and the kernel's log.
+            if report and report.problem and report.problem.code in ("driver_not_loaded", "library_missing"):
+                silent.append(report)
+                report = None
     if report is None and "sysfs" in sources:
         report = unified.read_tegra(host.root)
-    problem = _nvidia_problem(host, report, evidence)
+    problem = _nvidia_problem(host, report, evidence, silent)
     if report is None:
         return Report("", driver_version=evidence.kernel, problem=problem) if problem else None
     if not report.devices and not problem:
@@ -210,7 +214,8 @@ def gather(host: Host, sources: Sequence[str] = SOURCES, timeout_seconds: float 
             break
     manager = fabric.read(host.root, timeout_seconds) if switches and vendor == "nvidia" else None
     if manager and not report.problem:
-        report = replace(report, problem=fabric.explain(manager, switches, report.driver_version))
+        log = "" if manager.running else fabric.read_log(timeout_seconds)
+        report = replace(report, problem=fabric.explain(manager, switches, report.driver_version, log))
     facts = plain(report)
     return {
         "vendor": vendor,

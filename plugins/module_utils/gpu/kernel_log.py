@@ -39,8 +39,11 @@ _SIGNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"(?:key was rejected|required key not available).*nvidia|"
             r"unsigned module.*nvidia|nvidia.*unsigned module loading is restricted",
         ),
+        ("taken_by_another_driver", r"another driver was loaded and|probe routine was not called"),
+        ("memory_window_missing", r"PCI I/O region assigned to your NVIDIA device is invalid|BAR\d is 0M"),
         ("insufficient_power", r"does not have the necessary power cables|insufficiently powered"),
         ("gpu_lost", r"fallen off the bus|NVRM: GPU .* is lost|Xid \([^)]*\): 79\b"),
+        ("firmware_timeout", r"Xid \([^)]*\): (?:119|120)\b|GSP.*timeout|timeout.*GSP"),
         ("init_failed", r"RmInitAdapter failed|rm_init_adapter failed|Cannot initialize GSP firmware"),
     )
 )
@@ -119,12 +122,12 @@ def explain(
     best = min(reversed(findings), key=lambda finding: order.index(finding.code))
     code = "open_module_required" if best.code == "init_failed" and needs_open_module else best.code
     where = best.address or next((finding.address for finding in findings if finding.address), address)
-    status = _STATUS.search(" ".join(finding.line for finding in findings))
+    status = _STATUS.search(" ".join(finding.line for finding in findings)) if code == "init_failed" else None
     client, module = _CLIENT.search(best.line), _KERNEL.search(best.line)
     return problems.make(
         code,
         where=where,
-        remark=f"status {status['status']}" if status and code == "init_failed" else None,
+        remark=f"status {status['status']}" if status else None,
         kernel=module["version"] if module else kernel or "of unknown version",
         library=client["version"] if client else "of another version",
     )

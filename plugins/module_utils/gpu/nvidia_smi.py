@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 from . import problems, topology
 from .command import Completed, Run
 from .model import Device, MigDevice, Problem, Report
-from .text import OutputError, integer, known, not_applicable, pci_address, size_bytes, version
+from .text import OutputError, bare, integer, known, not_applicable, pci_address, size_bytes, version
 
 parse_topology = topology.parse
 
@@ -69,6 +69,14 @@ def _xml_gpu(element: ElementTree.Element, index: int) -> Device:
     )
 
 
+def _xml_problem(element: ElementTree.Element) -> str | None:
+    """Return the problem's code of a card that is listed but gone: its values say so."""
+    values = {bare(element.findtext(path)).lower() for path in ("product_name", "uuid", "fb_memory_usage/total")}
+    if "gpu is lost" in values:
+        return "gpu_lost"
+    return "reset_required" if "gpu requires reset" in values else None
+
+
 def parse_xml(text: str) -> Report:
     """Return what `nvidia-smi -q -x` reports; raises OutputError when there is no such document in the text.
 
@@ -81,11 +89,19 @@ def parse_xml(text: str) -> Report:
         root = ElementTree.fromstring(match[0])  # noqa: S314 (the driver's own tool wrote it)
     except ElementTree.ParseError as error:
         raise OutputError(f"expected well-formed XML; found {error}") from error
+    elements = list(enumerate(root.findall("gpu")))
+    lost = [(element, code) for _index, element in elements for code in [_xml_problem(element)] if code]
+    states = [(index, (element.findtext("fabric/state") or "").strip().lower()) for index, element in elements]
+    waiting = ", ".join(f"GPU {index} {state}" for index, state in states if state in ("in progress", "not started"))
+    problem = problems.make("fabric_not_ready", detail=waiting) if waiting else None
+    if lost:
+        problem = problems.make(lost[0][1], where=pci_address(lost[0][0].get("id")))
     return Report(
         source="nvidia-smi",
         driver_version=version(_first(root, _DRIVER_FIELDS)),
         cuda_version=version(_first(root, _CUDA_FIELDS)),
-        devices=tuple(_xml_gpu(element, index) for index, element in enumerate(root.findall("gpu"))),
+        devices=tuple(_xml_gpu(element, index) for index, element in elements if not _xml_problem(element)),
+        problem=problem,
     )
 
 
@@ -142,14 +158,17 @@ def parse_csv(text: str, fields: Sequence[str] | None = None) -> Report:
     columns = _csv_columns(fields if fields else rows.pop(0) if rows else [])
     if not set(columns) & set(_CSV_NAMES.values()):
         raise OutputError(f"expected the header of a GPU query; found {text.strip()[:200]!r}")
-    short = next((row for row in rows if len(row) != len(columns)), None)
-    if short is not None:
-        raise OutputError(f"expected {len(columns)} columns; found {len(short)}: {', '.join(short)}")
-    records = [dict(zip(columns, row)) for row in rows]
+    # A card that cannot be opened is a message among the rows.
+    messages = [", ".join(row) for row in rows if len(row) != len(columns)]
+    problem = explain_error(_OTHER_ERROR, "\n".join(messages)) if messages else None
+    if messages and not any(_FAILED.search(message) for message in messages):
+        raise OutputError(f"expected {len(columns)} columns; found: {messages[0]}")
+    records = [dict(zip(columns, row)) for row in rows if len(row) == len(columns)]
     return Report(
         source="nvidia-smi",
         driver_version=next(filter(None, (version(record.get("driver")) for record in records)), None),
         devices=tuple(_csv_device(record, position) for position, record in enumerate(records)),
+        problem=problem,
     )
 
 
@@ -263,6 +282,7 @@ _CODES = {
     126: "permission_denied",
     127: "smi_missing",
 }
+_OTHER_ERROR = 255
 _FAILED = re.compile(r"failed to initialize NVML|unable to determine the device handle", re.IGNORECASE)
 
 
@@ -347,7 +367,8 @@ def read(run: Run, program: str, timeout_seconds: float, kernel: str | None = No
         first.returncode, first.stdout, first.stderr, kernel=kernel, timeout_seconds=timeout_seconds
     )
     try:
-        report = replace(parse_xml(first.stdout), problem=problem)
+        parsed = parse_xml(first.stdout)
+        report = replace(parsed, problem=problem or parsed.problem)
     except OutputError as error:
         problem = problem or problems.make("driver_error", detail=str(error))
         return Report(source="nvidia-smi", driver_version=kernel, problem=problem)

@@ -394,14 +394,12 @@ def _read(library: _Library) -> Report:
 def read(paths: Sequence[str] = LIBRARIES, kernel: str | None = None) -> Report:
     """Return what NVML reports; `kernel` is the loaded module's version, for the texts.
 
-    Raises LibraryMissingError, and NvmlError with DRIVER_NOT_LOADED: both are no news on a host without a card.
+    Raises LibraryMissingError, which is no news on a host without a card.
     """
     library = _Library(paths)
     try:
         library.call(("nvmlInit_v2", "nvmlInit"))
     except NvmlError as error:
-        if error.code == DRIVER_NOT_LOADED:
-            raise
         problem = explain(error, kernel=kernel)
         own = _library_version(library)
         if error.code == VERSION_MISMATCH and own:

@@ -27,6 +27,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "Install the NVIDIA driver, blacklist nouveau (`options nouveau modeset=0` and `blacklist nouveau` in "
         "/etc/modprobe.d/), rebuild the initramfs and reboot.",
     ),
+    "taken_by_another_driver": (
+        "Expected the nvidia kernel module to own the card{where}; found that another driver took it first.",
+        "`lspci -nnk` names the driver. Blacklist it in /etc/modprobe.d/ (nouveau, nvidiafb), or take the card out of "
+        "vfio-pci's options; rebuild the initramfs and reboot.",
+    ),
     "passed_through": (
         "Expected the nvidia kernel module; found the card{where} reserved for virtual machines (vfio-pci).",
         "Manage the virtual machine that owns the card instead, or take the card's id out of vfio-pci's options "
@@ -51,6 +56,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "library_too_old": (
         "Expected an NVML library with the functions in use since driver 450; found one without {detail}.",
         "Upgrade the NVIDIA driver.",
+    ),
+    "device_files_missing": (
+        "Expected the device files of the loaded module{remark}; found that the library cannot reach the driver.",
+        "Create /dev/nvidia* with `nvidia-modprobe -c 0 -u`, or enable nvidia-persistenced. In a container, pass the "
+        "devices into it.",
     ),
     "permission_denied": (
         "Expected access to the NVIDIA device files; found «insufficient permissions»{remark}.",
@@ -81,6 +91,15 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "proprietary one.",
         "Install the open flavour of the same driver version (Ubuntu nvidia-driver-<branch>-open, Debian "
         "nvidia-open-kernel-dkms, others nvidia-open) and reboot.",
+    ),
+    "memory_window_missing": (
+        "Expected memory space (a BAR) for card{where}; found that the firmware gave it none.",
+        "Enable «Above 4G decoding» (and resizable BAR) in the firmware's settings, or boot with pci=realloc. In a "
+        "virtual machine, give it a larger MMIO window.",
+    ),
+    "firmware_timeout": (
+        "Expected an answer from the firmware (GSP) of GPU{where}; found that it timed out{remark}.",
+        _REBOOT_OR_RESET + " Newer driver branches mend several causes.",
     ),
     "unsupported_card": (
         "Expected a driver that supports GPU{where}; found that the loaded one does not{remark}.",
@@ -143,6 +162,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "not yet initialized).",
         "Look at `journalctl -u nvidia-fabricmanager` and `nvidia-smi -q | grep -A3 Fabric`; restart "
         "nvidia-fabricmanager, or reboot.",
+    ),
+    "fabric_manager_unneeded": (
+        "Expected Fabric Manager on hosts with NVSwitch chips only; found it on one without.",
+        "`systemctl disable --now nvidia-fabricmanager`: the GPUs work without it.",
     ),
     "mig_without_instances": (
         "Expected MIG instances on GPU{where}, whose MIG mode is on; found none, so CUDA sees no device there.",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 
 import pytest
 from ansible_collections.llm.serving.plugins.module_utils.gpu import amd
@@ -105,11 +106,41 @@ class TestAmdSmi:
         (device,) = amd.parse_amd_smi('[{"gpu": 0, "asic": "N/A", "vram": "N/A", "numa": {"node": "N/A"}}]').devices
         assert (device.name, device.memory_total_bytes, device.numa_node) == (None, None, None)
 
+    def test_monitor(self) -> None:
+        record = {"gpu": 0, "vram_used": {"value": 300, "unit": "MB"}, "vram_total": {"value": 1000, "unit": "MB"}}
+        (device,) = amd.parse_amd_smi(json.dumps([record])).devices
+        assert (device.memory_total_bytes, device.memory_free_bytes) == (1000 * MIB, 700 * MIB)
+
+    def test_topology(self) -> None:
+        def links(own: int) -> list[dict[str, object]]:
+            return [{"gpu": other, "link_type": "SELF" if other == own else "XGMI"} for other in (0, 1)]
+
+        report = amd.parse_amd_smi(json.dumps([{"gpu": own, "links": links(own)} for own in (0, 1)]))
+        assert report.topology == (("X", "XGMI"), ("XGMI", "X"))
+
+
+def test_rocm_smi_without_json() -> None:
+    text = (
+        "============================ ROCm System Management Interface ============================\n"
+        "Driver version: 6.3.6\n"
+        "GPU[0]\t\t: (Topology) Numa Node: 0\n"
+        "GPU[1]\t\t: (Topology) Numa Node: 1\n"
+        "GPU[1]\t\t: VRAM Total Memory (B): 68702699520\n"
+        "GPU[1]\t\t: Card Series: \t\tAMD Instinct MI210\n"
+    )
+    report = amd.parse_rocm_smi(text)
+    assert report.driver_version == "6.3.6"
+    assert [device.numa_node for device in report.devices] == [0, 1]
+    assert (report.devices[1].memory_total_bytes, report.devices[1].name) == (68702699520, "AMD Instinct MI210")
+
 
 def test_reading_merges_the_verbs() -> None:
-    answers = {"static": json.dumps([STATIC]), "metric": json.dumps([METRIC]), "list": "ERROR: no such verb"}
-    report = amd.read_amd_smi(lambda argv, _timeout: Completed(0, answers[argv[1]], ""), "amd-smi", 3)
-    assert report.devices[0].memory_free_bytes == 196308 * MIB
+    answers = {"static": json.dumps([STATIC]), "metric": json.dumps([METRIC])}
+
+    def run(argv: Sequence[str], _timeout_seconds: float) -> Completed:
+        return Completed(0, answers.get(argv[1], "ERROR: no such verb"), "")
+
+    assert amd.read_amd_smi(run, "amd-smi", 3).devices[0].memory_free_bytes == 196308 * MIB
 
 
 @pytest.mark.parametrize("parser", [amd.parse_rocm_smi, amd.parse_amd_smi])
@@ -124,7 +155,9 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["card0", "system", "gpu", "gpu_data", "vram", "size", "value", "x"]), inner)
+        | st.dictionaries(
+            st.sampled_from(["card0", "system", "gpu", "gpu_data", "vram", "size", "links", "mem_usage"]), inner
+        )
     ),
     max_leaves=10,
 )

@@ -219,6 +219,15 @@ class TestWithoutLibrary:
         assert (facts["driver_version"], facts["problem"]["code"]) == ("570.86.15", "library_missing")
         assert "570.86.15" in facts["problem"]["message"]
 
+    def test_library_that_cannot_reach_the_loaded_module(
+        self, fake_host: FakeHost, stub_library: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("STUB_NVML_CONF", "/nonexistent")
+        fake_host.libraries = (stub_library,)
+        fake_host.card("0000:18:00.0")
+        fake_host.module()
+        assert fake_host.gather()["problem"]["code"] == "device_files_missing"
+
     def test_nvidia_smi_answers_instead(self, fake_host: FakeHost) -> None:
         fake_host.program("nvidia-smi", {"-q -x": Completed(0, fixture_text("a100-mig.xml"), "")})
         facts = fake_host.gather()

@@ -44,6 +44,19 @@ INIT = "[  9.1] NVRM: GPU 0000:98:00.0: RmInitAdapter failed! (0x62:0x65:1792)\n
             "unsupported_card",
             "supports",
         ),
+        (
+            "[1.0] NVRM: This PCI I/O region assigned to your NVIDIA device is invalid:\n"
+            "      NVRM: BAR1 is 0M @ 0x0 (PCI:0000:65:00.0)\n",
+            "memory_window_missing",
+            "0000:65:00.0",
+        ),
+        (
+            "[1.0] NVRM: This can occur when another driver was loaded and \n"
+            "      NVRM: obtained ownership of the NVIDIA device(s).\n",
+            "taken_by_another_driver",
+            "another driver",
+        ),
+        ("[1.0] NVRM: Xid (PCI:0000:65:00): 119, pid=1, Timeout waiting\n", "firmware_timeout", "0000:65:00.0"),
         ("modprobe: ERROR: could not insert 'nvidia': Key was rejected by service\n", "module_rejected", "refused"),
     ],
 )

@@ -52,6 +52,22 @@ class TestXml:
         text = f"{fixture_text('a100-mig.xml')}WARNING: infoROM is corrupted at gpu 0000:41:00.0\n"
         assert len(nvidia_smi.parse_xml(text).devices) == 2
 
+    @pytest.mark.parametrize(("state", "fails"), [("In Progress", True), ("Completed", False), ("N/A", False)])
+    def test_card_that_has_not_joined_the_fabric(self, state: str, fails: bool) -> None:
+        fabric = f"<fabric><state>{state}</state></fabric>"
+        text = fixture_text("a100-mig.xml").replace("<minor_number>0", f"{fabric}<minor_number>0")
+        report = nvidia_smi.parse_xml(text)
+        assert len(report.devices) == 2
+        assert (report.problem.code if report.problem else None) == ("fabric_not_ready" if fails else None)
+
+    @pytest.mark.parametrize(("value", "code"), [("GPU is lost", "gpu_lost"), ("GPU requires reset", "reset_required")])
+    def test_card_that_is_listed_and_gone(self, value: str, code: str) -> None:
+        text = fixture_text("a100-mig.xml").replace("<total>46068 MiB</total>", f"<total>[{value}]</total>")
+        report = nvidia_smi.parse_xml(text)
+        assert [device.index for device in report.devices] == [0]
+        assert report.problem is not None
+        assert (report.problem.code, "0000:c1:00.0" in report.problem.message) == (code, True)
+
     @pytest.mark.parametrize("text", ["", "No devices were found", "<nvidia_smi_log><gpu></nvidia_smi_log>"])
     def test_anything_else_is_refused(self, text: str) -> None:
         with pytest.raises(OutputError, match="expected"):
@@ -91,6 +107,13 @@ class TestCsv:
     def test_memory_that_could_not_be_read_is_not_unified(self, absent: str) -> None:
         (device,) = nvidia_smi.parse_csv(f"name, memory.total [MiB]\nNVIDIA L4, {absent}\n").devices
         assert (device.unified_memory, device.memory_total_bytes) == (False, None)
+
+    def test_card_that_cannot_be_opened(self) -> None:
+        lost = "Unable to determine the device handle for GPU 0000:0B:00.0: GPU is lost."
+        report = nvidia_smi.parse_csv(f"name, uuid\nNVIDIA L4, GPU-0\n{lost}\n")
+        assert [device.uuid for device in report.devices] == ["GPU-0"]
+        assert report.problem is not None
+        assert report.problem.code == "gpu_lost"
 
     @pytest.mark.parametrize(
         "text",

@@ -28,6 +28,30 @@ def test_fabric_manager_version() -> None:
     assert fabric.parse_version("nv-fabricmanager: not found") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (
+            "fabric manager NVIDIA GPU driver interface version 570.86.15 don't match with driver version 570.124.06.",
+            "fabric_manager_mismatch",
+        ),
+        ("fabric manager version is incompatible with NVSwitch driver. Please update", "fabric_manager_mismatch"),
+        ("request to query NVSwitch device information failed [NV_WARN_NOTHING_TO_DO]", "fabric_manager_unneeded"),
+        ("Successfully configured all the available NVSwitches", None),
+    ],
+)
+def test_fabric_manager_log(text: str, code: str | None) -> None:
+    problem = fabric.explain_log(text)
+    assert (problem.code if problem else None) == code
+
+
+def test_fabric_manager_log_tells_why_it_stopped() -> None:
+    log = "fabric manager NVIDIA GPU driver interface version 570.86.15 don't match with driver version 570.124.06."
+    problem = fabric.explain(fabric.FabricManager(running=False, version=None), 4, None, log)
+    assert problem is not None
+    assert "570.124.06; found 570.86.15" in problem.message
+
+
 def test_host_memory() -> None:
     text = "MemTotal:       1000 kB\nMemFree:  10 kB\nMemAvailable:    600 kB\n"
     assert unified.parse_meminfo(text) == unified.HostMemory(1024000, 614400)
