@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class Xid:
 def _messages(text: str) -> list[str]:
     """Return the messages without time stamps, a continuation joined to the line that it continues."""
     messages: list[str] = []
-    for line in text.splitlines():
+    for line in textwrap.dedent(text).splitlines():
         stamped = _STAMP.match(line)
         message = line[stamped.end() if stamped else 0 :].strip()
         is_continuation = bool(stamped and not stamped[0].strip()) and line.startswith((" ", "\t"))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from .model import Matrix
 from .text import OutputError
 
-# The header is underlined by escape sequences even when the output is a pipe.
-_ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# The header is underlined by escape sequences even when the output is a pipe; copied text has lost their first byte.
+_ESCAPE = re.compile(r"\x1b?\[[0-9;]*[A-Za-z]")
 _GPU = re.compile(r"GPU(\d+)")
 _LINK = re.compile(r"X|SYS|NODE|PHB|PXB|PIX|PSB|SOC|NV\d+", re.IGNORECASE)
 _AFFINITY = re.compile(r"N/A|\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*", re.IGNORECASE)

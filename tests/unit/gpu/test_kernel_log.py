@@ -67,6 +67,13 @@ def test_problems(text: str, code: str, told: str) -> None:
     assert told in problem.message
 
 
+def test_indented_lines_are_messages_of_their_own() -> None:
+    lines = ("GPU at PCI:0000:01:00: GPU-f1648d72", "Xid (PCI:0000:02:00): 79, GPU has fallen off the bus.")
+    problem = kernel_log.explain("".join(f"    NVRM: {line}\n" for line in lines))
+    assert problem is not None
+    assert (problem.code, "0000:02:00.0" in problem.message) == ("gpu_lost", True)
+
+
 def test_blackwell_card_and_proprietary_module() -> None:
     problem = kernel_log.explain(INIT, needs_open_module=True)
     assert problem is not None

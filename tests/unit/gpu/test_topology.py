@@ -15,6 +15,10 @@ def test_escape_sequences_and_network_cards() -> None:
     assert found.cpu_affinity == ("0-31", "0-31", "32-63", "32-63")
 
 
+def test_escape_sequences_without_their_first_byte() -> None:
+    assert topology.parse(fixture_text("topo-h100x4.txt").replace("\x1b", "")).links[0][1] == "NV18"
+
+
 def test_columns_before_the_numa_column_existed() -> None:
     found = topology.parse("\tGPU0\tGPU1\tCPU Affinity\nGPU0\t X \tPIX\t0-7\nGPU1\tPIX\t X \t0-7\n")
     assert found.links == (("X", "PIX"), ("PIX", "X"))
