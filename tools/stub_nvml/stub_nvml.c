@@ -33,6 +33,9 @@ typedef struct { char bus_id_legacy[16]; unsigned domain, bus, device, id, subsy
 typedef struct { unsigned long long total, free, used; } memory;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2;
 typedef struct { unsigned char uuid[16]; int status; unsigned clique; unsigned char state; } fabric_info;
+typedef struct {
+    unsigned version; unsigned char uuid[16]; int status; unsigned clique; unsigned char state; unsigned health;
+} fabric_info_v2;
 
 static struct {
     char driver_version[TEXT], nvml_version[TEXT], absent[1024];
@@ -320,6 +323,14 @@ int nvmlDeviceGetGpuFabricInfo(device *d, fabric_info *info) {
     OFFERED;
     if (!d->fabric_state) return NOT_SUPPORTED;
     memset(info, 0, sizeof *info);
+    info->state = (unsigned char)d->fabric_state;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetGpuFabricInfoV(device *d, fabric_info_v2 *info) {
+    OFFERED;
+    if (info->version != (sizeof *info | 2 << 24)) return INVALID_ARGUMENT;
+    if (!d->fabric_state) return NOT_SUPPORTED;
     info->state = (unsigned char)d->fabric_state;
     return SUCCESS;
 }

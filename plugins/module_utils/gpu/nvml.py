@@ -81,6 +81,22 @@ class _FabricInfo(ctypes.Structure):
     )
 
 
+class _FabricInfoV2(ctypes.Structure):
+    _fields_ = (
+        ("version", ctypes.c_uint),
+        ("cluster_uuid", ctypes.c_ubyte * 16),
+        ("status", ctypes.c_int),
+        ("clique_id", ctypes.c_uint),
+        ("state", ctypes.c_ubyte),
+        ("health_mask", ctypes.c_uint),
+    )
+
+
+def _tag(structure: type[ctypes.Structure], number: int) -> int:
+    """Return the tag by which NVML knows a structure's version: its size, and the number in the top byte."""
+    return ctypes.sizeof(structure) | number << 24
+
+
 class NvmlError(Exception):
     """An NVML call failed with `code`."""
 
@@ -162,7 +178,7 @@ class _MemoryBytes:
 
 
 def _memory(library: _Library, handle: Handle) -> _MemoryBytes:
-    newer = _MemoryV2(version=ctypes.sizeof(_MemoryV2) | 2 << 24)
+    newer = _MemoryV2(version=_tag(_MemoryV2, 2))
     older = _Memory()
     for name, memory in (("nvmlDeviceGetMemoryInfo_v2", newer), ("nvmlDeviceGetMemoryInfo", older)):
         try:
@@ -313,9 +329,16 @@ def _topology(library: _Library, handles: Sequence[Handle], devices: Sequence[De
 
 def _fabric_state(library: _Library, handle: Handle) -> str | None:
     """Return how far a card has not got in joining the NVLink fabric; None when joined or without fabric."""
-    info = _FabricInfo()
-    library.call("nvmlDeviceGetGpuFabricInfo", handle, ctypes.byref(info))
-    return _FABRIC_STATES.get(info.state)
+    newer, older = _FabricInfoV2(version=_tag(_FabricInfoV2, 2)), _FabricInfo()
+    for name, info in (("nvmlDeviceGetGpuFabricInfoV", newer), ("nvmlDeviceGetGpuFabricInfo", older)):
+        try:
+            library.call(name, handle, ctypes.byref(info))
+        except NvmlError as error:
+            if error.code == FUNCTION_NOT_FOUND:
+                continue
+            raise
+        return _FABRIC_STATES.get(info.state)
+    return None
 
 
 def explain(error: NvmlError, *, where: str | None = None, kernel: str | None = None) -> Problem:

@@ -143,8 +143,9 @@ def test_memory_that_may_not_be_read_is_not_unified(stub_library: str, stub_conf
     assert (device.memory_total_bytes, device.unified_memory) == (None, False)
 
 
-def test_card_that_has_not_joined_the_fabric(stub_library: str, stub_conf: Tell) -> None:
-    stub_conf(f"{CARD}fabric_state = 2\n")
+@pytest.mark.parametrize("absent", ["none", "nvmlDeviceGetGpuFabricInfoV"])
+def test_card_that_has_not_joined_the_fabric(stub_library: str, stub_conf: Tell, absent: str) -> None:
+    stub_conf(f"absent = {absent}\n{CARD}fabric_state = 2\n")
     report = nvml.read([stub_library])
     assert report.problem is not None
     assert report.problem.code == "fabric_not_ready"
