@@ -37,7 +37,7 @@ GPU_IS_LOST, RESET_REQUIRED, OPERATING_SYSTEM, VERSION_MISMATCH = 15, 16, 17, 18
 _ANCESTORS = {0: "PSB", 10: "PIX", 20: "PXB", 30: "PHB", 40: "NODE", 50: "SYS"}
 # The library answers INVALID_ARGUMENT beyond a card's last link.
 _MAX_LINKS = 36
-_LINK_TO_GPU, _LINK_TO_SWITCH = 0, 2
+_LINK_TO_SWITCH = 2
 _FABRIC_STATES = {1: "not started", 2: "in progress"}
 _AFFINITY_SCOPE_NODE = 0
 _NODE_SET_WORDS = 4
