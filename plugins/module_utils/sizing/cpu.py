@@ -10,9 +10,6 @@ from .units import GIB, gib
 DEFAULT_BLOCK = 128
 MLA_BLOCK = 16
 DTYPES = ("bfloat16", "float16", "float32")
-# An API server, an engine core and a worker, each a Python process with PyTorch: about 4 GB resident
-# with a tiny model, of which 1 GiB of cache was part.
-PROCESS_BYTES = 3 * GIB
 # Memory of a host that is left to everything else.
 HOST_RESERVE_BYTES = 1 * GIB
 

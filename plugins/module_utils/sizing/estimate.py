@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .kv_cache import CacheCapacity, CacheLayout, capacity, layout
-from .overheads import Overheads, overheads
+from .overheads import Load, Overheads, cpu_overheads, overheads
 from .parallelism import stage_layers
 from .safetensors import CheckpointSize
 from .shape import LayerShape, ModelShape
 from .version import EngineVersion
-from .weights import Weights, weights
+from .weights import Weights, stage_weights
 
 GPU_BLOCK = 16
 
@@ -38,10 +38,13 @@ class Setup:
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1
     enforce_eager: bool = False
+    capability: tuple[int, int] | None = None
     block_size: int = GPU_BLOCK
     kv_cache_memory_bytes: int | None = None
     context_parallel_size: int = 1
     measured_overhead_bytes: int | None = None
+    measured_weights_bytes: int | None = None
+    is_cpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,20 @@ def stage_layout(setup: Setup, layers: Sequence[LayerShape]) -> CacheLayout:
         kv_cache_dtype=setup.kv_cache_dtype,
         dtype=setup.dtype,
         max_model_len=setup.max_model_len,
-        max_num_batched_tokens=setup.max_num_batched_tokens,
+        max_in_flight_tokens=_in_flight_tokens(setup),
         block_size=setup.block_size,
         version=setup.version,
     )
+
+
+def _in_flight_tokens(setup: Setup) -> int:
+    """Tokens that are scheduled and not yet settled: a window's blocks are freed only afterwards.
+
+    With asynchronous scheduling, on GPUs since 0.27, two steps overlap; with pipeline stages as many as there
+    are stages (VllmConfig.max_in_flight_tokens).
+    """
+    overlapping = 1 if setup.is_cpu or setup.version < EngineVersion(0, 27) else 2
+    return setup.max_num_batched_tokens * max(overlapping, setup.pipeline_parallel_size)
 
 
 def margin_bytes(setup: Setup, needs: Overheads, weight: Weights) -> int:
@@ -103,32 +116,42 @@ def margin_bytes(setup: Setup, needs: Overheads, weight: Weights) -> int:
 
 
 def estimate(setup: Setup) -> Estimate:
-    """Predict memory and capacity. Negative cache bytes mean that the engine will not start."""
+    """Predict memory and capacity of the stage with the least room, which bounds all of them.
+
+    Negative cache bytes mean that the engine will not start.
+    """
     stages = stage_layers(setup.shape, setup.pipeline_parallel_size)
-    candidates = []
-    for index, layers in enumerate(stages):
-        is_last = index == len(stages) - 1
-        candidates.append(_stage(setup, stages, index, layers, is_last))
-    return min(candidates, key=lambda candidate: candidate.expected.concurrency)
+    per_stage = stage_weights(setup.shape, stages, setup.tensor_parallel_size, setup.checkpoint, setup.dtype)
+    candidates = [
+        _stage(setup, layers, weight, is_last=index == len(stages) - 1)
+        for index, (layers, weight) in enumerate(zip(stages, per_stage))
+    ]
+    return min(candidates, key=lambda candidate: candidate.account.kv_expected_bytes / candidate.layout.block_bytes)
 
 
-def _stage(
-    setup: Setup, stages: list[Sequence[LayerShape]], index: int, layers: Sequence[LayerShape], is_last: bool
-) -> Estimate:
-    del index
-    weight = weights(setup.shape, stages, setup.tensor_parallel_size, setup.checkpoint, setup.dtype)
-    needs = overheads(
-        setup.shape,
+def _needs(setup: Setup, is_last: bool) -> Overheads:
+    load = Load(
+        version=setup.version,
         batched_tokens=setup.max_num_batched_tokens,
         sequences=setup.max_num_seqs,
-        tensor_parallel_size=setup.tensor_parallel_size,
         dtype=setup.dtype,
+        tensor_parallel_size=setup.tensor_parallel_size,
+        pipeline_parallel_size=setup.pipeline_parallel_size,
         enforce_eager=setup.enforce_eager,
-        version=setup.version,
+        capability=setup.capability,
         is_last_stage=is_last,
     )
+    if setup.is_cpu:
+        return cpu_overheads(setup.shape, load)
     if setup.measured_overhead_bytes is not None:
-        needs = Overheads(setup.measured_overhead_bytes, 0, 0)
+        return Overheads(setup.measured_overhead_bytes, 0, 0)
+    return overheads(setup.shape, load)
+
+
+def _stage(setup: Setup, layers: Sequence[LayerShape], weight: Weights, is_last: bool) -> Estimate:
+    if setup.measured_weights_bytes is not None:
+        weight = replace(weight, rank_bytes=setup.measured_weights_bytes, exact=True)
+    needs = _needs(setup, is_last)
     budget = int(setup.utilization * setup.total_bytes)
     expected = budget - weight.rank_bytes - needs.total_bytes
     floor = expected - margin_bytes(setup, needs, weight)
@@ -150,11 +173,5 @@ def _stage(
     def fits(size: int) -> CacheCapacity:
         return capacity(size, cache, setup.max_model_len, setup.version, setup.context_parallel_size)
 
-    return Estimate(
-        account, fits(expected), fits(floor), cache, weight, is_safe=not setup.shape.unsafe and weight.exact
-    )
-
-
-def with_length(setup: Setup, max_model_len: int) -> Setup:
-    """The same instance with another context length."""
-    return replace(setup, max_model_len=max_model_len)
+    is_safe = not setup.shape.unsafe and weight.exact
+    return Estimate(account, fits(expected), fits(floor), cache, weight, is_safe)

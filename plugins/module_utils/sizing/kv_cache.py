@@ -94,7 +94,7 @@ def layout(
     kv_cache_dtype: str,
     dtype: str,
     max_model_len: int,
-    max_num_batched_tokens: int,
+    max_in_flight_tokens: int,
     block_size: int,
     version: EngineVersion,
 ) -> CacheLayout:
@@ -130,7 +130,7 @@ def layout(
         number = ceil_div(count, group_layers)
         groups += number
         blocks_per_request += number * _blocks_per_request(
-            cache, tokens.get(cache, 0), max_model_len, max_num_batched_tokens, version
+            cache, tokens.get(cache, 0), max_model_len, max_in_flight_tokens, version
         )
     padded = groups * group_layers / sum(caches.values()) - 1
     return CacheLayout(
@@ -148,7 +148,7 @@ def _group_size(counts: list[int]) -> int:
 
 
 def _blocks_per_request(
-    cache: LayerCache, block_tokens: int, max_model_len: int, max_num_batched_tokens: int, version: EngineVersion
+    cache: LayerCache, block_tokens: int, max_model_len: int, max_in_flight_tokens: int, version: EngineVersion
 ) -> int:
     """Blocks that one request of full length holds in one group."""
     if cache.kind == "state":
@@ -156,10 +156,10 @@ def _blocks_per_request(
         return 2 if first <= version < last else 1
     if cache.kind == "sliding":
         # The window, what one step adds to it, and one block that both ends share.
-        reach = min(cache.window - 1 + max_num_batched_tokens, max_model_len)
+        reach = min(cache.window - 1 + max_in_flight_tokens, max_model_len)
         return ceil_div(reach, block_tokens) + 1
     if cache.kind == "chunked":
-        return ceil_div(min(cache.window + max_num_batched_tokens, max_model_len), block_tokens)
+        return ceil_div(min(cache.window + max_in_flight_tokens, max_model_len), block_tokens)
     return ceil_div(max_model_len, block_tokens)
 
 

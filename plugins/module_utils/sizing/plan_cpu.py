@@ -77,7 +77,7 @@ def _setup(wish: Wish, files: ModelFiles, host: Host, notes: Notes) -> Setup:
         version=host.version,
         tensor_parallel_size=tensor_parallel,
         pipeline_parallel_size=pipeline_parallel,
-        enforce_eager=True,
+        is_cpu=True,
         block_size=cpu.block_size(shape, wish.integer("block_size")),
     )
 
@@ -85,7 +85,8 @@ def _setup(wish: Wish, files: ModelFiles, host: Host, notes: Notes) -> Setup:
 def _demand(setup: Setup) -> tuple[int, int]:
     """Bytes beside the cache, and the cache that max_num_seqs requests of full length would fill."""
     found = estimate(setup)
-    fixed = found.account.weights_bytes + found.account.activation_bytes + cpu.PROCESS_BYTES
+    account = found.account
+    fixed = account.weights_bytes + account.activation_bytes + account.non_torch_bytes
     return fixed, bytes_for_requests(found.layout, setup.max_num_seqs)
 
 

@@ -140,6 +140,7 @@ def setup_for(request: _Request, device: Device, size: int, host: Host, notes: N
         tensor_parallel_size=size,
         pipeline_parallel_size=wish.integer("pipeline_parallel_size") or 1,
         enforce_eager=wish.flag("enforce_eager"),
+        capability=device.capability,
         block_size=wish.integer("block_size") or GPU_BLOCK,
         kv_cache_memory_bytes=wish.integer("kv_cache_memory_bytes"),
         measured_overhead_bytes=wish.integer("measured_overhead_bytes"),

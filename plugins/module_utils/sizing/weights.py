@@ -33,7 +33,7 @@ _DRAFT = re.compile(r"(^|\.)(mtp|nextn|eagle)\.")
 
 @dataclass(frozen=True)
 class Weights:
-    """Bytes per rank of the heaviest stage, what of it every rank repeats, and the whole checkpoint's."""
+    """Bytes per rank of one stage, what of it every rank repeats, and the whole checkpoint's."""
 
     rank_bytes: int
     replicated_bytes: int
@@ -57,19 +57,32 @@ class _Split:
         return self.divided / tensor_parallel_size + self.replicated
 
 
-def weights(
+def stage_weights(
     shape: ModelShape,
     stages: Sequence[Sequence[LayerShape]],
     tensor_parallel_size: int,
     checkpoint: CheckpointSize | None,
     dtype: str,
-) -> Weights:
-    """Weights of the heaviest stage's ranks. `dtype` is what unquantized tensors are loaded as."""
+) -> list[Weights]:
+    """Weights per rank of each stage. `dtype` is what unquantized tensors are loaded as."""
     if checkpoint is not None and checkpoint.tensors:
         return _from_tensors(shape, stages, tensor_parallel_size, checkpoint, dtype)
-    if checkpoint is not None:
-        return _from_total(shape, stages, tensor_parallel_size, checkpoint, dtype)
-    return _from_shape(shape, stages, tensor_parallel_size, dtype)
+    guess = _from_shape(shape, stages, tensor_parallel_size, dtype)
+    if checkpoint is None:
+        return guess
+    return [_scaled(weight, checkpoint, len(stages) * tensor_parallel_size == 1) for weight in guess]
+
+
+def _scaled(guess: Weights, checkpoint: CheckpointSize, exact: bool) -> Weights:
+    """What the shape says, scaled to the checkpoint's known total."""
+    factor = checkpoint.total_bytes / guess.total_bytes if guess.total_bytes else 1.0
+    return Weights(
+        int(min(float(checkpoint.total_bytes), guess.rank_bytes * factor)),
+        int(guess.replicated_bytes * factor),
+        checkpoint.total_bytes,
+        checkpoint.source,
+        exact,
+    )
 
 
 def _loaded_bytes(tensor: TensorInfo, quantization: Quantization, dtype: str) -> float:
@@ -95,7 +108,7 @@ def _from_tensors(
     tp: int,
     checkpoint: CheckpointSize,
     dtype: str,
-) -> Weights:
+) -> list[Weights]:
     """Sum every tensor where its layer runs. Draft (MTP) layers are not loaded unless they are used."""
     bounds = []
     start = 0
@@ -126,40 +139,30 @@ def _from_tensors(
         if _EMBEDDING.search(name) and len(stages) > 1 and (shape.tied_embeddings or not has_head):
             # The last stage needs the same matrix as its output head.
             per_stage[-1] = per_stage[-1] + split
-    heaviest = max(per_stage, key=lambda split: split.rank_bytes(tp))
-    return Weights(int(heaviest.rank_bytes(tp)), int(heaviest.replicated), int(total), checkpoint.source)
+    return [
+        Weights(int(split.rank_bytes(tp)), int(split.replicated), int(total), checkpoint.source) for split in per_stage
+    ]
 
 
-def _from_total(
-    shape: ModelShape,
-    stages: Sequence[Sequence[LayerShape]],
-    tp: int,
-    checkpoint: CheckpointSize,
-    dtype: str,
-) -> Weights:
-    """Scale what the shape says to the checkpoint's known total."""
-    guess = _from_shape(shape, stages, tp, dtype)
-    factor = checkpoint.total_bytes / guess.total_bytes if guess.total_bytes else 1.0
-    rank = min(float(checkpoint.total_bytes), guess.rank_bytes * factor)
-    return Weights(int(rank), int(guess.replicated_bytes), checkpoint.total_bytes, checkpoint.source, exact=tp == 1)
-
-
-def _from_shape(shape: ModelShape, stages: Sequence[Sequence[LayerShape]], tp: int, dtype: str) -> Weights:
+def _from_shape(shape: ModelShape, stages: Sequence[Sequence[LayerShape]], tp: int, dtype: str) -> list[Weights]:
     element = DTYPE_BYTES[dtype]
     vocabulary = _Split(divided=padded_vocabulary(shape) * shape.hidden * element)
     per_stage = [sum((_layer_split(shape, layer, tp, element) for layer in stage), _Split()) for stage in stages]
     per_stage[0] = per_stage[0] + vocabulary + _vision_split(shape, element)
     if not shape.tied_embeddings or len(stages) > 1:
         per_stage[-1] = per_stage[-1] + vocabulary
-    heaviest = max(per_stage, key=lambda split: split.rank_bytes(tp))
     whole = sum(per_stage, _Split())
-    return Weights(
-        int(heaviest.rank_bytes(tp)),
-        int(heaviest.replicated),
-        int(whole.rank_bytes(1)),
-        "the shape in config.json",
-        exact=not shape.quantization.is_quantized and not shape.unsafe and shape.vision is None,
-    )
+    exact = not shape.quantization.is_quantized and not shape.unsafe and shape.vision is None
+    return [
+        Weights(
+            int(split.rank_bytes(tp)),
+            int(split.replicated),
+            int(whole.rank_bytes(1)),
+            "the shape in config.json",
+            exact,
+        )
+        for split in per_stage
+    ]
 
 
 def _layer_split(shape: ModelShape, layer: LayerShape, tp: int, element: float) -> _Split:
