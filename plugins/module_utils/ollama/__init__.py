@@ -1,0 +1,1 @@
+"""Ollama: its settings, its models, its sizing and its server."""

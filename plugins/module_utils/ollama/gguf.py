@@ -1,0 +1,152 @@
+"""What a GGUF file says about its model, read from its header alone.
+
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Long arrays (vocabularies) are walked
+over, not kept.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .values import OllamaError
+
+MAGIC = b"GGUF"
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+STRING, ARRAY = 8, 9
+KEPT_ARRAY_ITEMS = 1024  # per-layer arrays are shorter, vocabularies longer
+BUFFER_BYTES = 1 << 20
+F16_BYTES = 2.0
+# Bytes per element of llama.cpp's cache types: block bytes / elements of a block.
+CACHE_TYPE_BYTES: Mapping[str, float] = {
+    "": F16_BYTES,
+    "f32": 4.0,
+    "f16": F16_BYTES,
+    "bf16": 2.0,
+    "q8_0": 34 / 32,
+    "q5_1": 24 / 32,
+    "q5_0": 22 / 32,
+    "q4_1": 20 / 32,
+    "q4_0": 18 / 32,
+    "iq4_nl": 18 / 32,
+}
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What sizing needs of a model.
+
+    cache_elements: keys and values that one token adds to the KV cache, over all layers.
+    exact: False where that is an upper bound (layers with a sliding window keep less).
+    context: what the model was trained with, in tokens. layers: repeating ones.
+    """
+
+    architecture: str
+    layers: int
+    cache_elements: int
+    context: int
+    weights_bytes: int
+    embedding_only: bool = False
+    exact: bool = True
+
+    def cache_bytes_per_token(self, cache_type: str) -> float:
+        """Bytes of KV cache per token. Raises OllamaError for a type that llama.cpp does not have."""
+        try:
+            return self.cache_elements * CACHE_TYPE_BYTES[cache_type.lower()]
+        except KeyError:
+            known = ", ".join(name for name in CACHE_TYPE_BYTES if name)
+            raise OllamaError(f"expected OLLAMA_KV_CACHE_TYPE as one of {known}, found {cache_type!r}") from None
+
+
+def read_shape(path: Path) -> ModelShape:
+    """Read a model's shape from its file. Raises OllamaError when it is no GGUF, OSError when unreadable."""
+    return shape_of(read_metadata(path), path.stat().st_size)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read the header's keys and values. Raises OllamaError when it is no GGUF."""
+    with path.open("rb", buffering=BUFFER_BYTES) as file:
+        if file.read(4) != MAGIC:
+            raise OllamaError(f"expected a GGUF file, found something else in {path}")
+        try:
+            version, _tensors, pairs = _unpack(file, "<IQQ")
+            if version < 2:
+                raise OllamaError(f"expected GGUF version 2 or 3 in {path}, found {version}")
+            return {_string(file): _value(file, _unpack(file, "<I")[0]) for _ in range(pairs)}
+        except (struct.error, KeyError, UnicodeDecodeError) as error:
+            raise OllamaError(f"the GGUF header of {path} is cut off or damaged ({error})") from error
+
+
+def shape_of(metadata: Mapping[str, Any], weights_bytes: int) -> ModelShape:
+    """Derive a model's shape from its metadata, be it a file's header or /api/show. Raises OllamaError."""
+    architecture = str(metadata.get("general.architecture", ""))
+
+    def get(key: str, default: Any = None) -> Any:
+        return metadata.get(f"{architecture}.{key}", default)
+
+    layers = get("block_count")
+    heads = get("attention.head_count")
+    if not layers or heads is None:
+        raise OllamaError(
+            f"expected block_count and attention.head_count of {architecture or 'a model'}, found neither"
+        )
+    kv_heads = _per_layer(get("attention.head_count_kv") or heads, layers)
+    embedding = get("embedding_length", 0)
+    head_count = max(_per_layer(heads, layers))
+    default_length = embedding // head_count if head_count else 0
+    element_count = get("attention.key_length", default_length) + get("attention.value_length", default_length)
+    # Hybrid models keep keys and values in every n-th layer only.
+    interval = get("full_attention_interval", 0)
+    full = [not interval or (layer + 1) % interval == 0 for layer in range(layers)]
+    return ModelShape(
+        architecture=architecture,
+        layers=layers,
+        cache_elements=sum(count for count, keeps in zip(kv_heads, full) if keeps) * element_count,
+        context=int(get("context_length", 0)),
+        weights_bytes=weights_bytes,
+        embedding_only=get("pooling_type") is not None,
+        exact=not get("attention.sliding_window", 0),
+    )
+
+
+def _per_layer(value: Any, layers: int) -> list[int]:
+    return [int(item) for item in value] if isinstance(value, list) else [int(value)] * layers
+
+
+def _unpack(file: BinaryIO, form: str) -> tuple[Any, ...]:
+    return struct.unpack(form, file.read(struct.calcsize(form)))
+
+
+def _string(file: BinaryIO) -> str:
+    length = _unpack(file, "<Q")[0]
+    data = file.read(length)
+    if len(data) < length:
+        raise struct.error("a string ends early")
+    return data.decode("utf-8", "replace")
+
+
+def _value(file: BinaryIO, kind: int) -> Any:
+    if kind == STRING:
+        return _string(file)
+    if kind == ARRAY:
+        return _array(file)
+    return _unpack(file, f"<{SCALARS[kind]}")[0]
+
+
+def _array(file: BinaryIO) -> list[Any] | None:
+    """A short array; None for a long one, which is skipped."""
+    kind, count = _unpack(file, "<IQ")
+    if count <= KEPT_ARRAY_ITEMS:
+        return [_value(file, kind) for _ in range(count)]
+    if kind in SCALARS:
+        file.seek(count * struct.calcsize(f"<{SCALARS[kind]}"), 1)
+        return None
+    for _ in range(count):
+        if kind != STRING:
+            _value(file, kind)
+            continue
+        file.seek(_unpack(file, "<Q")[0], 1)
+    return None
