@@ -12,8 +12,19 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils.gateway.clients import maps
+from ..module_utils.gateway.discover import routes
 from ..module_utils.gateway.errors import GatewayError
 from ..module_utils.gateway.routes import backends
+
+
+def gateway_routes(
+    gateway: str, groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what the inventory's engines serve, as the gateway reaches it."""
+    try:
+        return routes(gateway, groups, lambda host: hostvars[host])
+    except GatewayError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 def gateway_backends(routes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -37,4 +48,8 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"gateway_backends": gateway_backends, "gateway_maps": gateway_maps}
+        return {
+            "gateway_backends": gateway_backends,
+            "gateway_maps": gateway_maps,
+            "gateway_routes": gateway_routes,
+        }
