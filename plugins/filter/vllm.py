@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.llm.serving.plugins.module_utils.engines import entries, tables
+from ansible_collections.llm.serving.plugins.module_utils.engines import entries, installed, options, tables
 
 DOCUMENTATION = r"""
 name: vllm_problems
 version_added: 0.1.0
 short_description: Tell what is wrong with a list of vLLM models
 description:
-  - Returns a sentence for every unknown key (with the nearest one that there is), every name or port that appears twice,
-    every name that cannot name a unit, and every port that somebody else listens on.
+  - Returns a sentence for every unknown key (with the nearest one that there is), every name or port that appears
+    twice, every name that cannot name a unit, and every port that somebody else listens on.
 positional: _input, known
 options:
   _input:
@@ -63,6 +63,12 @@ def vllm_problems(
     return problems or entries.port_problems(models, listeners)
 
 
+def vllm_superfluous(engines: Sequence[Mapping[str, Any]], in_service: str, keep: int) -> list[str]:
+    """Return the folders of engines to remove, of those in C(ansible_facts.vllm.engines)."""
+    found = [installed.Installed(engine["name"], engine["build"]) for engine in engines]
+    return installed.superfluous(found, in_service, keep)
+
+
 class FilterModule:
     """The collection's vLLM filters."""
 
@@ -71,6 +77,8 @@ class FilterModule:
         return {
             "vllm_problems": vllm_problems,
             "vllm_unknown_variables": lambda names, known: entries.unknown_variables(list(names), list(known)),
+            "vllm_known_options": options.known_options,
+            "vllm_superfluous": vllm_superfluous,
             "vllm_wanted": entries.wanted,
             "vllm_wishes": lambda models, paths, defaults, host: vars(entries.wishes(models, paths, defaults, host)),
             "vllm_instances": entries.instances,

@@ -81,6 +81,7 @@ ansible_facts:
           - {port: 8010, unit: vllm@qwen32b.service, process: vllm, pid: 4711}
         python_version: 3.11.2
         machine: x86_64
+        package_manager: apt
         memory_total_bytes: 540000000000
         memory_available_bytes: 520000000000
         cpu_count: 64
@@ -91,6 +92,7 @@ ansible_facts:
 import os
 import platform
 import pwd
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,7 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "listeners": [listener.as_dict() for listener in listeners(module.params["ports"])],
         "python_version": python_version(module),
         "machine": platform.machine(),
+        "package_manager": "dnf" if shutil.which("dnf") else "apt",
         "memory_total_bytes": memory["MemTotal"],
         "memory_available_bytes": memory["MemAvailable"],
         "cpu_count": len(os.sched_getaffinity(0)),

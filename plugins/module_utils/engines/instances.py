@@ -19,6 +19,7 @@ NAME = re.compile(r"^[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?$")
 VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 # Words that YAML would not read as text, and characters that need no quotes anywhere.
 PLAIN = re.compile(r"^(?!(?:true|false|yes|no|on|off|null|y|n)$)[A-Za-z/][\w./-]*$", re.IGNORECASE)
+UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")  # what YAML wants escaped
 PLAIN_VALUE = re.compile(r"^[\w.,:/@%+=-]*$")
 HEADER = "# Written by the llm.serving collection: change vllm_models, not this file.\n"
 STAMPS = ".started"
@@ -119,7 +120,7 @@ def _yaml(value: Any) -> str:
     """Write a value so that YAML 1.1 reads it back: JSON is YAML, and simple words need no quotes."""
     if isinstance(value, str) and PLAIN.match(value):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _variable(name: str) -> str:

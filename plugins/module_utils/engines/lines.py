@@ -19,6 +19,7 @@ STAMP = re.compile(
     r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*\]? (?:\| )?"
     r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+?(?:\[\d+\])?: )"
 )
+RANK = re.compile(r"^\[rank\d+\]:(?:\[[A-Z]\d[^\]]*\])? ?")  # of torch.distributed
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -37,6 +38,7 @@ def parse_line(raw: str) -> Line:
     process = PROCESS.match(text)
     if process:
         text = text[process.end() :]
+    text = RANK.sub("", text, count=1)
     logger = LOGGER.match(text)
     if logger:
         text = text[logger.end() :]

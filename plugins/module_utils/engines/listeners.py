@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -55,15 +56,21 @@ def _owners(inodes: Collection[str], proc: Path) -> dict[str, int]:
     """Return the process of each socket. Several may share one; the eldest counts."""
     owners: dict[str, int] = {}
     for pid in sorted(int(entry.name) for entry in proc.iterdir() if entry.name.isdigit()):
-        try:
-            targets = [str(link.readlink()) for link in (proc / str(pid) / "fd").iterdir()]
-        except OSError:
-            continue  # it ended meanwhile, or belongs to somebody whom we may not look at
-        for target in targets:
+        for target in _targets(proc / str(pid) / "fd"):
             match = SOCKET.match(target)
             if match and match[1] in inodes:
                 owners.setdefault(match[1], pid)
     return owners
+
+
+def _targets(folder: Path) -> list[str]:
+    """Return what a process has open; some of it, or all, may be gone or closed to us by now."""
+    found = []
+    with contextlib.suppress(OSError):
+        for link in folder.iterdir():
+            with contextlib.suppress(OSError):
+                found.append(str(link.readlink()))
+    return found
 
 
 def _describe(port: int, pid: int, proc: Path) -> Listener:

@@ -88,23 +88,23 @@ def _replace(name: str, value: Value) -> tuple[dict[str, Value], str]:
     """Return the options that stand for one option today and, where they differ, what to tell its writer."""
     if name == "disable-log-requests":
         asked = str(not _is_true(value)).lower()
-        news = f"is gone from vLLM: enable_log_requests says it now, and that is {asked}"
+        news = f"is outdated: enable_log_requests says it now, and that is {asked}"
         return {"enable-log-requests": not _is_true(value)}, news
     if name == "worker-use-ray":
         ray: dict[str, Value] = {"distributed-executor-backend": "ray"} if _is_true(value) else {}
-        return ray, "is gone from vLLM: distributed_executor_backend says it now"
+        return ray, "is outdated: distributed_executor_backend says it now"
     if name == "task":
-        return _task(str(value)), "is gone from vLLM: runner and convert say it now"
+        return _task(str(value)), "is outdated: runner and convert say it now"
     return _look_up(name, value)
 
 
 def _look_up(name: str, value: Value) -> tuple[dict[str, Value], str]:
     """Do the same for options that the tables above tell all about."""
     if name in DROPPED:
-        return {}, f"is gone from vLLM and left out: {DROPPED[name]}"
+        return {}, f"is outdated and left out: {DROPPED[name]}"
     if name in NESTED:
         parent, key = NESTED[name]
-        return {parent: {key: value}}, f"is gone from vLLM: {parent}.{key} says it now"
+        return {parent: {key: value}}, f"is outdated: {parent}.{key} says it now"
     if name in RENAMED:
         return {RENAMED[name]: value}, f"is called {RENAMED[name]} now"
     return {name: value}, ""

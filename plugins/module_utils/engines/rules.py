@@ -38,7 +38,8 @@ RULES = (
     ),
     _rule(
         "config_file",
-        r"Unable to read the config file|yaml\.(?:scanner|parser)\.\w+Error|Config file must be of a yaml",
+        r"Unable to read the config file|FileNotFoundError.*\.ya?ml"
+        r"|yaml\.(?:scanner|parser)\.\w+Error|Config file must be of a yaml",
         "The instance's YAML file is not readable: run the role again, it writes the file anew.",
     ),
     _rule(
