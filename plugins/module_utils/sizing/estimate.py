@@ -123,22 +123,22 @@ def estimate(setup: Setup) -> Estimate:
     stages = stage_layers(setup.shape, setup.pipeline_parallel_size)
     per_stage = stage_weights(setup.shape, stages, setup.tensor_parallel_size, setup.checkpoint, setup.dtype)
     candidates = [
-        _stage(setup, layers, weight, is_last=index == len(stages) - 1)
+        _stage(setup, layers, weight, (index == 0, index == len(stages) - 1))
         for index, (layers, weight) in enumerate(zip(stages, per_stage))
     ]
     return min(candidates, key=lambda candidate: candidate.account.kv_expected_bytes / candidate.layout.block_bytes)
 
 
-def _needs(setup: Setup, is_last: bool) -> Overheads:
+def _needs(setup: Setup, is_first: bool, is_last: bool) -> Overheads:
     load = Load(
         version=setup.version,
         batched_tokens=setup.max_num_batched_tokens,
         sequences=setup.max_num_seqs,
         dtype=setup.dtype,
         tensor_parallel_size=setup.tensor_parallel_size,
-        pipeline_parallel_size=setup.pipeline_parallel_size,
         enforce_eager=setup.enforce_eager,
         capability=setup.capability,
+        is_first_stage=is_first,
         is_last_stage=is_last,
     )
     if setup.is_cpu:
@@ -148,10 +148,10 @@ def _needs(setup: Setup, is_last: bool) -> Overheads:
     return overheads(setup.shape, load)
 
 
-def _stage(setup: Setup, layers: Sequence[LayerShape], weight: Weights, is_last: bool) -> Estimate:
+def _stage(setup: Setup, layers: Sequence[LayerShape], weight: Weights, ends: tuple[bool, bool]) -> Estimate:
     if setup.measured_weights_bytes is not None:
         weight = replace(weight, rank_bytes=setup.measured_weights_bytes, exact=True)
-    needs = _needs(setup, is_last)
+    needs = _needs(setup, *ends)
     budget = int(setup.utilization * setup.total_bytes)
     expected = budget - weight.rank_bytes - needs.total_bytes
     floor = expected - margin_bytes(setup, needs, weight)

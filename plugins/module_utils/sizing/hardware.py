@@ -85,29 +85,32 @@ KNOWN_CARDS: Mapping[str, KnownCard] = {
     )
 }
 
-_NOISE = re.compile(r"nvidia|geforce|tesla|quadro|amd|instinct|graphics|hbm\d?e?|sxm\d?|pcie|[\s_()-]+")
+_SIZE = re.compile(r"(?<![a-z0-9])(\d{1,3})\s?gi?b\b")
+_NOISE = re.compile(
+    r"nvidia|geforce|tesla|quadro|amd|instinct|graphics|generation|blackwell|workstation|server|edition|"
+    r"dgx|spark|hbm\d?e?|sxm\d?|pcie|laptop|gpu|[\s_()/-]+"
+)
 
 
-def _normalized(name: str) -> str:
-    lowered = name.lower().replace("dgx spark", "").replace("generation", "")
-    return _NOISE.sub("", lowered).replace("blackwellserveredition", "").replace("workstationedition", "")
+def _family(name: str) -> tuple[str, int | None]:
+    """A card's name without vendor, form factor and size; and the size in GB where the name has it."""
+    lowered = name.lower()
+    size = _SIZE.search(lowered)
+    return _NOISE.sub("", _SIZE.sub("", lowered)), int(size.group(1)) if size else None
 
 
 def find_card(name: str, memory_bytes: int | None = None) -> KnownCard | None:
-    """The known card that a driver's or a person's name means; memory tells variants apart."""
-    wanted = _normalized(name)
-    without_size = re.sub(r"\d+gb$", "", wanted)
-    exact = [card for card in KNOWN_CARDS.values() if _normalized(card.name) == wanted]
-    if exact:
-        return exact[0]
-    family = [
-        card
-        for card in KNOWN_CARDS.values()
-        if re.sub(r"\d+gb$", "", _normalized(card.name)) == without_size
-        and (memory_bytes is None or abs(card.driver_mib * MIB / memory_bytes - 1) < 0.05)
-    ]
-    # A bare family name that stands for several sizes decides nothing.
-    return family[0] if len(family) == 1 else None
+    """The known card that a driver's or a person's name means; memory tells variants apart.
+
+    A bare family name that stands for several sizes decides nothing.
+    """
+    family, size_gb = _family(name)
+    members = [card for card in KNOWN_CARDS.values() if family and _family(card.name)[0] == family]
+    if memory_bytes is not None:
+        members = [card for card in members if abs(card.driver_mib * MIB / memory_bytes - 1) < 0.06]
+    elif size_gb is not None:
+        members = [card for card in members if abs(card.driver_mib / 1000 / size_gb - 1) < 0.12]
+    return members[0] if len(members) == 1 else None
 
 
 def cuda_total_bytes(name: str, reported_bytes: int, vendor: str | None, unified: bool) -> int:

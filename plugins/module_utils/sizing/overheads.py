@@ -8,11 +8,13 @@ numbers are always stated and predicted from.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from .parallelism import padded_vocabulary
 from .shape import LayerShape, ModelShape
-from .units import DTYPE_BYTES, GIB
+from .units import DTYPE_BYTES, GIB, MIB
 from .version import EngineVersion
 
 
@@ -55,41 +57,51 @@ V2_ARCHITECTURES = (
     ),
 )
 
-# The sampler's peak in bytes per sequence and vocabulary entry, by what the code holds at once.
+# The sampler's peak in bytes per sequence and vocabulary entry, by what the code holds at once, beside the
+# hidden states of the step.
 # V0: logits (2), a float32 copy (4), probabilities (4).
 V0_LOGIT_BYTES = 10.0
 # V1 with PyTorch's sort: logits (2), a float32 copy (4), sorted values and 8-byte indices (12), and the sort's
-# double buffers (20). Five published peaks over three vocabularies (128,256; 151,936; 201,088) lie between
-# 38.4 and 39.6.
-SORT_LOGIT_BYTES = 38.5
-# V1 without it: logits (2), a float32 copy (4), probabilities (4), noise (4), and the argmax' partial results.
-SORTLESS_LOGIT_BYTES = 16.0
+# double buffers (20). Published peaks over three vocabularies give 38.3 to 38.6.
+SORT_LOGIT_BYTES = 38.3
+# V1 without it: logits (2), a float32 copy (4), probabilities (4), noise (4) …
+SORTLESS_LOGIT_BYTES = 14.0
+# … and a float32 row per program of the top-k kernel, of which there are as many as multiprocessors. With it,
+# peaks over eight vocabularies from 49,155 to 262,208 (vLLM 0.19) are met to 4 %.
+TOP_K_ROW_BYTES = 4
+TOP_K_ROWS = 132
 # V2: logits (2) and their float32 copy (4); penalties keep a 4-byte count and a bit per entry all the time.
 V2_LOGIT_BYTES = 6.0
 V2_STATE_LOGIT_BYTES = 4.125
 
-# Ahead-of-time compilation tries kernels on scratch tensors while the peak is being recorded, unless the
-# compile cache is warm: a first start shows it, a restart does not. Seven first starts (vLLM 0.28 to 0.31;
-# 7 to 27 billion parameters; batches from 256 × 2048 to 8 × 8192) peaked at 1.34 to 1.93 GiB, whatever the
-# batch; two with tensor parallelism of 2 at about half of it.
-COLD_COMPILE_BYTES = int(1.4 * GIB)
+# While it compiles ahead of time, Inductor tries kernels on copies of their inputs, inside of the measured
+# step; the first graph's largest input is the embedding. A first start shows this peak, a restart with a warm
+# cache does not. Cold peaks of eight models (vLLM 0.19 to 0.31) exceed their embedding by -0.1 to 0.2 GiB.
+COMPILE_SCRATCH_BYTES = 64 * MIB
 
-# CUDA graphs as V1 estimates them: published estimates are 0.17 to 0.36 GiB for few small batches and 0.42
-# and 0.6 GiB for all sizes up to 512. V2 measures about what a capture takes, 0.22 to 0.25 GiB.
+# CUDA graphs as V1 estimates them: published estimates are 0.17 to 0.36 GiB for few small batches and 0.42,
+# 0.6 and 0.84 GiB for all sizes up to 512. V2 measures about what a capture takes, 0.22 to 0.25 GiB.
 GRAPH_BASE_BYTES = GIB // 4
+GRAPH_SPAN_BYTES = int(0.35 * GIB)
 GRAPH_FULL_BATCH = 256
 
-# Outside of PyTorch's allocator: library workspaces and kernels. 0.04 to 0.16 GiB before 0.20 (seven logs),
-# 0.22 and 0.26 after.
+# Outside of PyTorch's allocator: library workspaces and kernels. 0.04 to 0.16 GiB before 0.18, 0.24 to 0.26
+# after.
+RECENT_LIBRARIES = EngineVersion(0, 18)
 SINGLE_RANK_BYTES = int(0.13 * GIB)
-SINGLE_RANK_RECENT_BYTES = int(0.22 * GIB)
-# Communicators of several ranks. Over PCIe 0.2 to 0.7 GiB; with NVLink on Hopper and later the symmetric and
-# all-reduce buffers make it 0.55 to 1.4 GiB with two ranks and 1.75 GiB with eight.
-COMMUNICATOR_BYTES = int(0.45 * GIB)
-FAST_LINK_BYTES = int(0.75 * GIB)
-FAST_LINK_RANK_BYTES = int(0.12 * GIB)
-FAST_LINK_CAPABILITY = (9, 0)
-PIPELINE_BYTES = int(0.25 * GIB)
+SINGLE_RANK_RECENT_BYTES = int(0.25 * GIB)
+# Communicators of several ranks. Before Hopper or over PCIe 0.2 to 0.7 GiB. From Hopper on symmetric memory
+# and fused all-reduce have buffers of their own: 0.55 GiB (0.11), 2.07 GiB with two and 2.13 to 2.21 GiB with
+# four ranks (0.19).
+COMMUNICATOR_BYTES = int(0.2 * GIB)
+SYMMETRIC_MEMORY = EngineVersion(0, 13)
+SYMMETRIC_BYTES = int(2.0 * GIB)
+SYMMETRIC_RANK_BYTES = int(0.035 * GIB)
+SYMMETRIC_CAPABILITY = (9, 0)
+OLD_COMMUNICATOR_BYTES = int(0.45 * GIB)
+
+# Expert kernels keep their workspace since it has a manager of its own (v1/worker/workspace.py).
+EXPERT_WORKSPACE = EngineVersion(0, 13)
 
 
 @dataclass(frozen=True)
@@ -157,57 +169,85 @@ class Load:
     sequences: int
     dtype: str
     tensor_parallel_size: int = 1
-    pipeline_parallel_size: int = 1
     enforce_eager: bool = False
     capability: tuple[int, int] | None = None
+    is_first_stage: bool = True
     is_last_stage: bool = True
 
 
 def layer_peak_elements(shape: ModelShape, layer: LayerShape, tensor_parallel_size: int) -> float:
-    """Elements per token that a layer holds at its widest point.
+    """Elements per token that a layer holds at its widest point, routed experts aside.
 
-    The residual, the block's input and its output are whole on every rank. A gated block adds its gate and up
-    columns and their product, divided over the ranks. A mixture of experts does so once per chosen expert,
-    with outputs of full width instead where those are wider than gate and up together.
+    Residual, block input, block output and the normalised copy are whole on every rank. A gated block adds
+    its gate and up columns and their product, divided over the ranks.
     """
-    stream = 3.0 * shape.hidden
+    stream = 4.0 * shape.hidden
     mlp = layer.mlp
     if mlp is None:
         return stream
-    gates = 2 if mlp.gated else 1
-    if not mlp.experts:
-        return stream + (gates + 1) * mlp.intermediate / tensor_parallel_size
+    columns = mlp.shared_intermediate if mlp.experts else mlp.intermediate
+    return stream + (3 if mlp.gated else 2) * columns / tensor_parallel_size
+
+
+def expert_elements(shape: ModelShape, layer: LayerShape, tensor_parallel_size: int) -> float:
+    """Elements per token of the two buffers that expert kernels work in.
+
+    Per chosen expert one buffer holds the activated columns or the output, the other gate and up columns or
+    the output, whichever is wider (TritonExperts.workspace_shapes). gpt-oss' MXFP4 kernels need none.
+    """
+    mlp = layer.mlp
+    if mlp is None or not mlp.experts or shape.quantization.experts_only:
+        return 0.0
     columns = mlp.intermediate / tensor_parallel_size
-    chosen = max(1, shape.experts_per_token) * (max(gates * columns, shape.hidden) + columns)
-    return stream + chosen + (gates + 1) * mlp.shared_intermediate / tensor_parallel_size
+    gates = 2 if mlp.gated else 1
+    chosen = max(1, shape.experts_per_token)
+    return chosen * (max(columns, shape.hidden) + max(gates * columns, shape.hidden))
+
+
+def _widest(shape: ModelShape, load: Load, elements: Callable[[ModelShape, LayerShape, int], float]) -> int:
+    widest = max(elements(shape, layer, load.tensor_parallel_size) for layer in set(shape.layers))
+    return int(load.batched_tokens * widest * DTYPE_BYTES[load.dtype])
 
 
 def forward_peak_bytes(shape: ModelShape, load: Load) -> int:
     """The layers' peak in the measured step."""
-    widest = max(layer_peak_elements(shape, layer, load.tensor_parallel_size) for layer in set(shape.layers))
-    return int(load.batched_tokens * widest * DTYPE_BYTES[load.dtype])
+    peak = _widest(shape, load, layer_peak_elements)
+    if load.version < EXPERT_WORKSPACE:
+        peak += _widest(shape, load, expert_elements)
+    return peak
 
 
 def sampler_peak_bytes(shape: ModelShape, load: Load) -> int:
-    """The sampler's peak: logits over the whole vocabulary, gathered from all ranks."""
-    per_entry = {
-        Runner.V0: V0_LOGIT_BYTES,
-        Runner.V1: SORTLESS_LOGIT_BYTES if load.version >= SORTLESS_SAMPLER else SORT_LOGIT_BYTES,
-        Runner.V2: V2_LOGIT_BYTES,
-    }[runner(load.version, shape)]
-    return int(_logits(shape, load) * per_entry)
+    """The sampler's peak: logits over the whole vocabulary, gathered from all ranks, and hidden states."""
+    if not load.is_last_stage:
+        return 0
+    logits = min(load.sequences, load.batched_tokens) * shape.vocab
+    hidden = int(load.batched_tokens * shape.hidden * DTYPE_BYTES[load.dtype])
+    era = runner(load.version, shape)
+    if era is Runner.V2:
+        return hidden + int(logits * V2_LOGIT_BYTES)
+    if era is Runner.V0:
+        return hidden + int(logits * V0_LOGIT_BYTES)
+    if load.version < SORTLESS_SAMPLER:
+        return hidden + int(logits * SORT_LOGIT_BYTES)
+    rows = min(load.sequences, TOP_K_ROWS) * shape.vocab * TOP_K_ROW_BYTES
+    return hidden + rows + int(logits * SORTLESS_LOGIT_BYTES)
 
 
-def _logits(shape: ModelShape, load: Load) -> int:
-    return min(load.sequences, load.batched_tokens) * shape.vocab if load.is_last_stage else 0
+def compile_peak_bytes(shape: ModelShape, load: Load) -> int:
+    """The peak of a first start's compilation: the rank's part of the embedding, once more."""
+    if load.version < AHEAD_OF_TIME_COMPILATION or load.enforce_eager or not load.is_first_stage:
+        return 0
+    embedding = padded_vocabulary(shape) * shape.hidden * DTYPE_BYTES[load.dtype]
+    return int(embedding / load.tensor_parallel_size) + COMPILE_SCRATCH_BYTES
 
 
 def _activation_bytes(shape: ModelShape, load: Load) -> int:
-    peak = max(forward_peak_bytes(shape, load), sampler_peak_bytes(shape, load))
-    if load.version >= AHEAD_OF_TIME_COMPILATION and not load.enforce_eager:
-        peak = max(peak, COLD_COMPILE_BYTES // load.tensor_parallel_size)
-    if runner(load.version, shape) is Runner.V2:
-        peak += int(_logits(shape, load) * V2_STATE_LOGIT_BYTES)
+    peak = max(forward_peak_bytes(shape, load), sampler_peak_bytes(shape, load), compile_peak_bytes(shape, load))
+    if load.version >= EXPERT_WORKSPACE:
+        peak += _widest(shape, load, expert_elements)
+    if runner(load.version, shape) is Runner.V2 and load.is_last_stage:
+        peak += int(load.sequences * shape.vocab * V2_STATE_LOGIT_BYTES)
     return peak
 
 
@@ -217,17 +257,18 @@ def _graph_bytes(shape: ModelShape, load: Load) -> int:
         return 0
     if runner(load.version, shape) is Runner.V2:
         return GRAPH_BASE_BYTES if load.version >= V2_GRAPH_ESTIMATE else 0
-    return int(GRAPH_BASE_BYTES * (1 + min(1.0, load.sequences / GRAPH_FULL_BATCH)))
+    return GRAPH_BASE_BYTES + int(GRAPH_SPAN_BYTES * min(1.0, load.sequences / GRAPH_FULL_BATCH))
 
 
 def _non_torch_bytes(load: Load) -> int:
-    recent = load.version >= GRAPH_ESTIMATE_APPLIED
-    single = SINGLE_RANK_RECENT_BYTES if recent else SINGLE_RANK_BYTES
-    if load.tensor_parallel_size > 1 and load.capability and load.capability >= FAST_LINK_CAPABILITY:
-        return FAST_LINK_BYTES + FAST_LINK_RANK_BYTES * load.tensor_parallel_size
-    if load.tensor_parallel_size > 1:
+    single = SINGLE_RANK_RECENT_BYTES if load.version >= RECENT_LIBRARIES else SINGLE_RANK_BYTES
+    if load.tensor_parallel_size == 1:
+        return single
+    if load.capability is None or load.capability < SYMMETRIC_CAPABILITY:
         return single + COMMUNICATOR_BYTES
-    return single + (PIPELINE_BYTES if load.pipeline_parallel_size > 1 else 0)
+    if load.version < SYMMETRIC_MEMORY:
+        return single + OLD_COMMUNICATOR_BYTES
+    return SYMMETRIC_BYTES + SYMMETRIC_RANK_BYTES * load.tensor_parallel_size
 
 
 def overheads(shape: ModelShape, load: Load) -> Overheads:
@@ -242,4 +283,5 @@ CPU_PROCESS_BYTES = 3 * GIB
 
 def cpu_overheads(shape: ModelShape, load: Load) -> Overheads:
     """The same on a CPU, where nothing of it is taken from the cache: that has a size of its own."""
-    return Overheads(forward_peak_bytes(shape, load) + sampler_peak_bytes(shape, load), 0, CPU_PROCESS_BYTES)
+    activation = forward_peak_bytes(shape, load) + _widest(shape, load, expert_elements)
+    return Overheads(max(activation, sampler_peak_bytes(shape, load)), 0, CPU_PROCESS_BYTES)
