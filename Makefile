@@ -34,3 +34,5 @@ test: setup
 lock: setup
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --extra test pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
+	  roles/common/files/tools.in -o roles/common/files/tools.txt

@@ -216,7 +216,7 @@ corrupt:
 verified:
   description:
     - V(full) when every file was hashed in this run, V(quick) when every file looks as it did when it was hashed.
-    - V(structure) when nothing says what the files' content should be. In check mode, what is there now.
+    - V(structure) when nothing says what the files' content should be, null in check mode when files are to be fetched.
   returned: state is present
   type: str
 removed:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class HubClient:
         self._token: str | bool = token or False
         self._api: Any = huggingface_hub.HfApi(endpoint=self._endpoint, token=self._token)
         self._patience = patience or Patience(attempts=4)
-        self.uses_xet = xet and bool(huggingface_hub.utils.is_xet_available())
+        self.uses_xet = xet and importlib.util.find_spec("hf_xet") is not None
 
     def headers(self) -> dict[str, str]:
         """Headers for requests of our own: the token and who asks."""

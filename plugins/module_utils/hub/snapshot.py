@@ -82,7 +82,7 @@ class Outcome:
 
     manifest: Manifest
     path: Path
-    verified: str
+    verified: str | None
     changed: bool = False
     download_bytes: int = 0
     downloaded_bytes: int = 0
@@ -287,7 +287,7 @@ class Keeper:
         return Outcome(
             manifest,
             final,
-            QUICK,
+            None,
             changed=True,
             download_bytes=needed_bytes,
             corrupt=tuple(survey.corrupt),

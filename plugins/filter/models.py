@@ -1,0 +1,126 @@
+# Copyright: the llm.serving maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role models works out on the control node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.llm.serving.plugins.module_utils.hub.errors import ModelError
+from ansible_collections.llm.serving.plugins.module_utils.hub.names import check_repo, check_revision, is_commit
+
+DOCUMENTATION = r"""
+name: models_result
+version_added: 0.1.0
+short_description: Sum up what became of a list of models
+description:
+  - Returns a dictionary from each entry's name to what C(llm.serving.hf_model) said about it.
+positional: _input, results
+options:
+  _input:
+    description: What C(llm.serving.models_wanted) made of the list.
+    type: list
+    elements: dict
+    required: true
+  results:
+    description: The registered results of the loop over it.
+    type: list
+    elements: dict
+    required: true
+author:
+  - The llm.serving maintainers
+"""
+
+EXAMPLES = r"""
+- name: Keep the result
+  ansible.builtin.set_fact:
+    models_result: "{{ wanted | llm.serving.models_result(fetched.results) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The models by name.
+  type: dict
+"""
+
+KEPT = ("path", "repo", "commit", "size_bytes", "download_bytes", "downloaded_bytes", "fetched", "corrupt", "verified")
+DEFAULTS: Mapping[str, Any] = {
+    "revision": None,
+    "state": "present",
+    "verify": None,
+    "allow_patterns": [],
+    "ignore_patterns": [],
+    "check_model": True,
+}
+
+
+def models_wanted(models: Sequence[Mapping[str, Any]], root: str) -> list[dict[str, Any]]:
+    """Give every entry of the list all its keys, and the path where that is known beforehand."""
+    wanted = []
+    for model in models:
+        entry = {**DEFAULTS, **{key: value for key, value in model.items() if value is not None}}
+        is_path = entry["model"].startswith("/")
+        place = {"path": entry["model"], "repo": None} if is_path else {"path": None, "repo": entry["model"]}
+        expected = entry["model"]
+        if not is_path:
+            pinned = is_commit(entry["revision"] or "")
+            expected = f"{root}/{entry['model']}/{entry['revision']}" if pinned else None
+        wanted.append({"name": entry["model"], **entry, **place, "expected_path": expected})
+    return wanted
+
+
+def models_problems(models: Sequence[Mapping[str, Any]], unpinned: str) -> dict[str, list[str]]:
+    """Tell what is wrong with the list, and what is risky."""
+    errors, warnings = [], []
+    names = [model.get("name") or model["model"] for model in models]
+    errors += [
+        f"models_list: two entries are named {name}" for name in sorted({n for n in names if names.count(n) > 1})
+    ]
+    for name, model in zip(names, models, strict=True):
+        revision = model.get("revision") or "main"
+        if model["model"].startswith("/"):
+            continue
+        try:
+            check_repo(model["model"])
+            check_revision(revision)
+        except ModelError as error:
+            errors.append(f"models_list, {name}: {error}")
+            continue
+        if is_commit(revision) or model.get("state") == "absent":
+            continue
+        if model.get("trust_remote_code"):
+            errors.append(
+                f"models_list, {name}: trust_remote_code runs code out of the repository, and revision {revision} may"
+                " hold other code tomorrow. Set revision to a commit whose code somebody has read."
+            )
+        elif unpinned != "accept":
+            problem = f"models_list, {name}: revision {revision} may hold other files tomorrow. Set it to a commit."
+            (errors if unpinned == "refuse" else warnings).append(problem)
+    return {"errors": errors, "warnings": warnings}
+
+
+def models_result(
+    wanted: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Sum up the module's results by the entries' names."""
+    summary = {}
+    for model, result in zip(wanted, results, strict=True):
+        if model["state"] == "present":
+            kept = {key: result.get(key) for key in KEPT}
+            kept["path"] = kept["path"] or model["expected_path"]
+            summary[model["name"]] = {**kept, "present": result.get("verified") is not None}
+    return summary
+
+
+class FilterModule:
+    """The filters of the role models."""
+
+    def filters(self) -> dict[str, Any]:
+        """Name them."""
+        return {
+            "models_problems": models_problems,
+            "models_result": models_result,
+            "models_wanted": models_wanted,
+        }
