@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,20 +36,19 @@ def gpu_problems(
     host: GpuHost,
     loaded: Sequence[Loaded],
     least_percent: float,
-    cpu_models: Collection[str],
     environment: Mapping[str, str],
     lines: Sequence[str],
 ) -> list[str]:
-    """Models that are not where they should be on a host with GPUs, and why. cpu_models are meant for the CPU."""
+    """Models that are not where they should be on a host with GPUs, and why."""
     if not host.names or not least_percent:
         return []
-    short = [model for model in loaded if model.gpu_percent < least_percent and model.name not in cpu_models]
+    short = [model for model in loaded if model.gpu_percent < least_percent]
     if not short:
         return []
     cards = ", ".join(host.names)
     problems = [
-        f"{model.name}: {model.gpu_percent:.0f} % of it is on the GPU ({model.vram_bytes} of {model.size_bytes} bytes), "
-        f"expected {least_percent:g} %; this host has {len(host.names)} GPUs ({cards})"
+        f"{model.name}: {model.gpu_percent:.0f} % of its {model.size_bytes} bytes are on the GPU, expected "
+        f"{least_percent:g} %; GPUs of this host: {cards}"
         for model in short
     ]
     none_used = all(model.vram_bytes == 0 for model in short)

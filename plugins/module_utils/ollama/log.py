@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 COMPUTE = re.compile(r'msg="inference compute".*? library=(\S+)')
-FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S*)')
 TROUBLE = re.compile(r"level=(?:WARN|ERROR)|ggml_\w+_init: failed|error while loading shared libraries")
 ABOUT_GPUS = re.compile(r"gpu|cuda|rocm|hip|vulkan|nvml|driver|vram|nvidia|amdgpu", re.IGNORECASE)
 SHOWN_LINES = 5
@@ -47,7 +46,8 @@ SYMPTOMS = (
     ),
     _symptom(
         r"bind: address already in use",
-        "the port is taken by something else: the list of listening ports shows by whom. Stop it or change ollama_host.",
+        "the port is taken by something else: the list of listening ports shows by what. Stop that or change "
+        "ollama_host.",
     ),
     _symptom(
         r"out of memory|cudaMalloc failed|failed to allocate .*buffer|signal: killed",

@@ -1,0 +1,225 @@
+#!/usr/bin/python
+# Copyright: the llm.serving maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ollama_plan
+version_added: 0.1.0
+short_description: Size an Ollama server from what a host really has
+description:
+  - Decides how many models stay loaded, how many requests are served at once and how many may wait, and says why.
+  - One loaded model per 64 GB of RAM, one parallel request per 4 cores, a queue of 1024, each at least 1, bounded by
+    memory; weights + parallel × context × bytes of the KV cache per token of the models declared must fit.
+  - Values in O(environment) win over planned ones. Those that are risky are warned about.
+  - Translates variables that the server no longer reads (C(OLLAMA_MAX_VRAM), C(OLLAMA_NUM_GPU), C(OLLAMA_GPU_LAYERS))
+    and warns with both names.
+  - Reads the headers of the models' files. It changes nothing.
+options:
+  environment:
+    description: The operator's own variables of the server. Null values are planned.
+    type: dict
+    default: {}
+  models:
+    description: The models that the host is to serve.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the model, as O(models_dir) has it.
+        type: str
+        required: true
+      path:
+        description: A GGUF file on the host that the model is made from; read when the store does not have the model.
+        type: path
+      base:
+        description: A model that this one is made from; looked up when the store does not have this one.
+        type: str
+      parameters:
+        description: Its parameters; C(num_ctx) and C(num_gpu) count.
+        type: dict
+  models_dir:
+    description: The server's folder of models, C(OLLAMA_MODELS).
+    type: path
+    default: /usr/share/ollama/.ollama/models
+  gpu:
+    description:
+      - The dictionary that M(llm.serving.gpu_facts) returns as C(ansible_facts.gpu).
+      - Without usable devices the plan is for the CPU.
+    type: dict
+    default: {}
+  memory_total_bytes:
+    description: RAM of the host.
+    type: int
+    required: true
+  cpu_count:
+    description: Number of logical CPUs.
+    type: int
+    required: true
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: none
+  platform:
+    description: Target OS/families that can be operated against.
+    support: full
+    platforms: Linux
+author:
+  - The llm.serving maintainers (@llm-serving)
+"""
+
+EXAMPLES = r"""
+- name: Plan a server
+  llm.serving.ollama_plan:
+    environment:
+      OLLAMA_HOST: 0.0.0.0:11434
+      OLLAMA_MAX_VRAM: 60GB
+    models:
+      - name: qwen2.5:7b
+        parameters: {num_ctx: 8192}
+    gpu: "{{ ansible_facts.gpu }}"
+    memory_total_bytes: "{{ ansible_facts.ollama.memory_total_bytes }}"
+    cpu_count: "{{ ansible_facts.ollama.cpu_count }}"
+  register: plan
+
+- name: Show why
+  ansible.builtin.debug:
+    var: plan.reasons
+"""
+
+RETURN = r"""
+environment:
+  description: The whole environment of the server, planned and translated.
+  returned: success
+  type: dict
+  sample: {OLLAMA_HOST: "0.0.0.0:11434", OLLAMA_NUM_PARALLEL: "6", OLLAMA_MAX_LOADED_MODELS: "2"}
+environment_text:
+  description: The same as the lines of an EnvironmentFile.
+  returned: success
+  type: str
+  sample: "OLLAMA_HOST=0.0.0.0:11434\n"
+num_gpu:
+  description: The parameter C(num_gpu) of models that set none, translated from C(OLLAMA_GPU_LAYERS).
+  returned: success
+  type: int
+  sample: null
+memory:
+  description: What the models need of which memory, in bytes. C(fits) is null while no model is known.
+  returned: success
+  type: dict
+  sample:
+    pool: NVIDIA H100 80GB HBM3
+    total_bytes: 85520809984
+    usable_bytes: 84447068160
+    fits: true
+    models:
+      - name: qwen2.5:7b
+        weights_bytes: 4683073184
+        kv_cache_bytes_per_token: 57344.0
+        context: 8192
+        parallel: 6
+        need_bytes: 8575356768
+        exact: true
+reasons:
+  description: One sentence per choice.
+  returned: success
+  type: list
+  elements: str
+  sample: ["OLLAMA_NUM_PARALLEL=6: one per 4 cores, of 24"]
+warnings:
+  description: Risky values, and old names that were translated.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.ollama.environment import Gpu, render
+from ..module_utils.ollama.gguf import read_shape
+from ..module_utils.ollama.plan import Host, Model, plan
+from ..module_utils.ollama.store import StoredModel, read_stored
+from ..module_utils.ollama.values import OllamaError
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "environment": {"type": "dict", "default": {}},
+            "models": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "path": {"type": "path"},
+                    "base": {"type": "str"},
+                    "parameters": {"type": "dict"},
+                },
+            },
+            "models_dir": {"type": "path", "default": "/usr/share/ollama/.ollama/models"},
+            "gpu": {"type": "dict", "default": {}},
+            "memory_total_bytes": {"type": "int", "required": True},
+            "cpu_count": {"type": "int", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    try:
+        gpu = options["gpu"] or {}
+        host = Host(options["memory_total_bytes"], options["cpu_count"], gpu.get("vendor"), gpus_from(gpu))
+        models = [model_from(entry, Path(options["models_dir"])) for entry in options["models"]]
+        result = plan(host, models, options["environment"])
+    except (OllamaError, OSError) as error:
+        module.fail_json(msg=str(error))
+    # Ansible prints what is returned as `warnings` by itself.
+    module.exit_json(changed=False, environment_text=render(result.environment), **result.as_dict())
+
+
+def gpus_from(gpu: Mapping[str, Any]) -> tuple[Gpu, ...]:
+    """Return the cards; a card that is split counts as its MIG instances."""
+    found = []
+    for device in gpu.get("devices") or []:
+        for part in device.get("mig_devices") or [device]:
+            found.append(
+                Gpu(device["index"], part.get("name") or "GPU", part.get("memory_total_bytes"), part.get("uuid") or "")
+            )
+    return tuple(found)
+
+
+def model_from(entry: Mapping[str, Any], models_dir: Path) -> Model:
+    """Look a model up in the store, else the file or the model that it is made from."""
+    stored = read_stored(models_dir, entry["name"])
+    if stored is None and entry["base"]:
+        stored = read_stored(models_dir, entry["base"])
+    if stored is None and entry["path"] and Path(entry["path"]).is_file():
+        stored = StoredModel(read_shape(Path(entry["path"])))
+    if stored is None:
+        return Model(entry["name"], None)
+    parameters = {**stored.parameters, **(entry["parameters"] or {})}
+    return Model(
+        entry["name"],
+        stored.shape,
+        whole(parameters.get("num_ctx")),
+        whole(parameters.get("num_gpu")),
+        stored.companion_bytes,
+    )
+
+
+def whole(value: Any) -> int | None:
+    """Return a number that may have been written as text."""
+    return None if value is None else int(value)
+
+
+if __name__ == "__main__":
+    main()
