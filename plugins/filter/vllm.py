@@ -82,8 +82,7 @@ class FilterModule:
             "vllm_wanted": entries.wanted,
             "vllm_wishes": lambda models, paths, defaults, host: vars(entries.wishes(models, paths, defaults, host)),
             "vllm_instances": entries.instances,
-            "vllm_url": entries.url,
-            "vllm_start_timeout": entries.start_timeout_seconds,
+            "vllm_endpoints": entries.endpoints,
             "vllm_plan_table": tables.plan_lines,
             "vllm_report": tables.report_lines,
         }

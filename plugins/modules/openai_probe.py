@@ -149,7 +149,7 @@ failure:
     remedy: "Something else listens on this port: `ss -tlnp` shows what. Stop it or set another port."
 journal:
   description: The last lines of the unit's journal.
-  returned: with O(unit), when the server did not become healthy
+  returned: with O(unit), when the server did not become healthy and the cause is not known
   type: list
   elements: str
 """
@@ -253,12 +253,11 @@ def not_ready(run: Run, server: Server, question: Question, watch: Watch | None,
     failure = decisive_failure(lines)
     what = f"{state.describe()}" if died else f"{watch.unit} was not healthy within {wait_seconds:g} seconds"
     why = f"\n{failure}" if failure else "\nIts journal names no cause."
-    result: dict[str, Any] = {
-        "msg": f"{what}{why}\nMore: journalctl -u {watch.unit}",
-        "journal": lines[-JOURNAL_TAIL_LINES:],
-    }
+    result: dict[str, Any] = {"msg": f"{what}{why}\nMore: journalctl -u {watch.unit}"}
     if failure:
         result["failure"] = failure.as_dict()
+    if not failure or not failure.remedy:
+        result["journal"] = lines[-JOURNAL_TAIL_LINES:]
     return result
 
 

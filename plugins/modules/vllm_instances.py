@@ -113,6 +113,7 @@ problems:
 """
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,20 @@ def unit(name: str) -> str:
     return f"vllm@{name}.service"
 
 
+def unreadable(module: AnsibleModule, instance: Instance) -> list[str]:
+    """Return a sentence when the service's user may not read a model; the engine would only say that it is missing."""
+    path = Path(str(instance.config.get("model", "")))
+    user = module.params["group"]
+    if not path.is_absolute() or not shutil.which("runuser"):
+        return []
+    find = ["find", "-L", str(path), "-maxdepth", "1", "-not", "-readable"]
+    _, out, err = module.run_command(["runuser", "-u", user, "--", *find])
+    found = out.split() or ([str(path)] if "Permission denied" in err else [])
+    if not found:  # or there is no such user yet: check mode on a bare host
+        return []
+    return [f"{instance.name}: expected files that the user {user} can read, found {', '.join(found)}: correct modes"]
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -286,6 +301,7 @@ def main() -> None:
     )
     wanted = [parse(entry) for entry in module.params["instances"]]
     problems = check(wanted, Path(module.params["options_file"] or os.devnull))
+    problems += [problem for instance in wanted for problem in unreadable(module, instance)]
     if problems:
         module.fail_json(msg="nothing was changed: " + "; ".join(problems), problems=problems)
     keeper = Keeper(module)

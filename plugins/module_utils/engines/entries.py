@@ -16,6 +16,7 @@ OUTDATED = ("disable_log_requests", "swap_space", "num_scheduler_steps", "use_v2
 # Keys that say where a model comes from and how its instance is kept; planning does not want them.
 KEPT_BACK = ("revision", "state", "checks", "secrets", "start_timeout_seconds", "model")
 DEFAULT_PORT = 8000
+HIDDEN_FOLDERS = ("/home/", "/root/", "/run/user/")  # by the unit's ProtectHome
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ def entry_problems(entries: Sequence[Mapping[str, Any]], known: Collection[str])
             check_name(str(entry.get("name", "")))
         except InstanceError as error:
             problems.append(f"{label}: {error}")
+        if str(entry.get("model", "")).startswith(HIDDEN_FOLDERS):
+            problems.append(
+                f"{label}: services may not look into {entry['model']}: move the model, to /srv for instance"
+            )
     served = wanted(entries)
     for key, default in (("name", None), ("port", DEFAULT_PORT)):
         values = [entry.get(key, default) for entry in served]
@@ -116,6 +121,19 @@ def instances(
             "config": dict(plan["engine_args"]),
             "environment": {**environment, **plan["environment"]},
             "secrets": {**secrets, **own_secrets.get(plan["name"], {})},
+        }
+        for plan in plans
+    ]
+
+
+def endpoints(plans: Sequence[Mapping[str, Any]], timeout_seconds: float) -> list[dict[str, Any]]:
+    """Return where and by which name each instance answers, and how long to wait for it."""
+    return [
+        {
+            "name": plan["name"],
+            "url": url(plan),
+            "model": plan["engine_args"].get("served-model-name", plan["name"]),
+            "wait_seconds": start_timeout_seconds(plan, timeout_seconds),
         }
         for plan in plans
     ]

@@ -188,7 +188,8 @@ RULES = (
         "shard_missing",
         r"Cannot find any model weights|No such file or directory.*\.(?:safetensors|bin)"
         r"|Following weights were not initialized",
-        "Weight files are missing: run the role with models_verify=full, it fetches what is missing.",
+        "Weight files are missing, or the service user may not read them: run the role with models_verify=full, which"
+        " fetches what is missing, or correct the files' modes.",
     ),
     _rule(
         "config_invalid",
