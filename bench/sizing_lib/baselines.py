@@ -27,10 +27,8 @@ def llm_d_planner(setup: Setup, weights_bytes: int) -> float:
     Its published constants: 5.5 GiB for dense models, 8.0 for mixtures of experts, 2.5 for multimodal ones;
     outside of PyTorch 0.15 GiB with one rank and 0.6 with more; nothing for CUDA graphs.
     """
-    if setup.shape.vision is not None:
-        activation = 2.5
-    else:
-        activation = 8.0 if setup.shape.experts else 5.5
+    text_activation = 8.0 if setup.shape.experts else 5.5
+    activation = text_activation if setup.shape.vision is None else 2.5
     outside = 0.15 if setup.tensor_parallel_size == 1 else 0.6
     return setup.utilization * setup.total_bytes - weights_bytes - (activation + outside) * GIB
 

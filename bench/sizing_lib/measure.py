@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ansible_collections.llm.serving.plugins.module_utils.sizing.estimate import (
@@ -53,7 +53,12 @@ class Result:
         return asdict(self)
 
 
-def measure(record: Record, configs: Mapping[str, Mapping[str, Any]], weights: str) -> Result:
+def measure(
+    record: Record,
+    configs: Mapping[str, Mapping[str, Any]],
+    weights: str = "logged",
+    checkpoints: Mapping[str, int] | None = None,
+) -> Result:
     """Predict a record and compare it with what it logged."""
     result = Result(str(record.get("id")), str(record.get("model")), outcome=record.get("outcome"))
     result.tokens_logged = record.get("kv_tokens")
@@ -64,7 +69,7 @@ def measure(record: Record, configs: Mapping[str, Mapping[str, Any]], weights: s
         _bytes_from_plain_config(result, record, configs)
         return result
     _compare_bytes(result, record, shape)
-    setup = setup_of(record, shape, weights)
+    setup = setup_of(record, shape, weights, checkpoints or {})
     if isinstance(setup, Unusable):
         result.excluded = setup.reason
         return result
@@ -87,7 +92,7 @@ def _compare(result: Result, record: Record, setup: Setup, found: Estimate) -> N
         result.remedies = remedies(setup, int(record.get("gpu_count") or 1))
     logged_weights = record.get("weights_gib")
     if logged_weights:
-        from_config = estimate(_without_logged_weights(setup)).account.weights_bytes
+        from_config = estimate(replace(setup, measured_weights_bytes=None)).account.weights_bytes
         result.weights_error = from_config / (float(logged_weights) * GIB) - 1
     if result.logged_gib is not None:
         logged = float(result.logged_gib) * GIB
@@ -102,12 +107,6 @@ def _compare(result: Result, record: Record, setup: Setup, found: Estimate) -> N
         result.tokens_error = found.expected.tokens / int(result.tokens_logged) - 1
 
 
-def _without_logged_weights(setup: Setup) -> Setup:
-    from dataclasses import replace
-
-    return replace(setup, measured_weights_bytes=None)
-
-
 def _compare_bytes(result: Result, record: Record, shape: ModelShape) -> None:
     """Bytes per token, from what the log says about both memory and tokens, at the logged memory."""
     if record.get("model_inferred"):
@@ -119,17 +118,13 @@ def _compare_bytes(result: Result, record: Record, shape: ModelShape) -> None:
     if result.bytes_excluded:
         return
     per_token = max(
-        token_bytes(
-            shape, layers, int(record.get("tp") or 1), str(record.get("kv_cache_dtype") or "auto"), shape.dtype
-        )
+        token_bytes(shape, layers, int(record.get("tp") or 1), str(record.get("kv_cache_dtype") or "auto"), shape.dtype)
         for layers in stage_layers(shape, int(record.get("pp") or 1))
     )
     _bytes_error(result, record, per_token)
 
 
-def _bytes_from_plain_config(
-    result: Result, record: Record, configs: Mapping[str, Mapping[str, Any]]
-) -> None:
+def _bytes_from_plain_config(result: Result, record: Record, configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Configurations too short for a plan may still say how many bytes a token takes."""
     config = configs.get(str(record.get("config_key") or record.get("model")), {})
     heads, dim, layers = (config.get(key) for key in ("num_key_value_heads", "head_dim", "num_hidden_layers"))
@@ -163,9 +158,7 @@ def summarize(results: Sequence[Result]) -> dict[str, Any]:
     compared = [result for result in results if result.error is not None]
     errors = [abs(result.error) for result in compared if result.error is not None]
     tokens = [abs(result.tokens_error) for result in results if result.tokens_error is not None]
-    per_token = [
-        abs(result.bytes_per_token_error) for result in results if result.bytes_per_token_error is not None
-    ]
+    per_token = [abs(result.bytes_per_token_error) for result in results if result.bytes_per_token_error is not None]
     fails = [result for result in results if result.outcome == "fail" and result.verdict is not None]
     passes = [result for result in results if result.outcome == "ok" and result.verdict is not None]
     weights = [abs(result.weights_error) for result in results if result.weights_error is not None]

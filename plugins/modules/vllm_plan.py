@@ -235,7 +235,6 @@ refusal:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.llm.serving.plugins.module_utils.sizing.errors import SizingError
 from ansible_collections.llm.serving.plugins.module_utils.sizing.hardware import devices_from_facts
 from ansible_collections.llm.serving.plugins.module_utils.sizing.model_files import read_model

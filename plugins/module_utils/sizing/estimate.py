@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .kv_cache import CacheCapacity, CacheLayout, capacity, layout
-from .overheads import Load, Overheads, cpu_overheads, overheads
+from .overheads import AHEAD_OF_TIME_COMPILATION, Load, Overheads, cpu_overheads, overheads
 from .parallelism import stage_layers
 from .safetensors import CheckpointSize
 from .shape import LayerShape, ModelShape
+from .units import GIB
 from .version import EngineVersion
 from .weights import Weights, stage_weights
 
@@ -39,6 +40,7 @@ class Setup:
     pipeline_parallel_size: int = 1
     enforce_eager: bool = False
     capability: tuple[int, int] | None = None
+    is_unified: bool = False
     block_size: int = GPU_BLOCK
     kv_cache_memory_bytes: int | None = None
     context_parallel_size: int = 1
@@ -103,16 +105,28 @@ def _in_flight_tokens(setup: Setup) -> int:
     return setup.max_num_batched_tokens * max(overlapping, setup.pipeline_parallel_size)
 
 
-def margin_bytes(setup: Setup, needs: Overheads, weight: Weights) -> int:
-    """How much less than expected the cache may turn out.
+# How far the parts of a prediction may be off. Their sources: docs/sizing.md.
+MARGIN_OF_BUDGET = 0.01
+MARGIN_OF_OVERHEADS = 0.10
+MARGIN_OF_INEXACT_WEIGHTS = 0.05
+# A cold compilation also leaves memory behind outside of PyTorch: 0.64 GiB in a published measurement.
+MARGIN_OF_COMPILATION_BYTES = int(0.6 * GIB)
+# A vision tower's peak depends on image sizes and on whether the card has fused attention for it.
+MARGIN_OF_VISION = 0.05
 
-    One percent of the budget and a quarter of the overheads; a tenth of weights that only the shape tells;
-    twice that for models whose arithmetic is not well understood.
-    """
-    margin = 0.01 * setup.utilization * setup.total_bytes + 0.25 * needs.total_bytes
+
+def margin_bytes(setup: Setup, needs: Overheads, weight: Weights) -> int:
+    """How much less than expected the cache may turn out; twice that for models and memory that are not
+    well understood."""
+    budget = setup.utilization * setup.total_bytes
+    margin = MARGIN_OF_BUDGET * budget + MARGIN_OF_OVERHEADS * needs.total_bytes
+    if setup.version >= AHEAD_OF_TIME_COMPILATION and not setup.enforce_eager:
+        margin += MARGIN_OF_COMPILATION_BYTES
     if not weight.exact:
-        margin += 0.05 * weight.rank_bytes
-    return int(margin * (2 if setup.shape.unsafe else 1))
+        margin += MARGIN_OF_INEXACT_WEIGHTS * weight.rank_bytes
+    if setup.shape.vision is not None:
+        margin += MARGIN_OF_VISION * budget
+    return int(margin * (2 if setup.shape.unsafe or setup.is_unified else 1))
 
 
 def estimate(setup: Setup) -> Estimate:
@@ -138,6 +152,7 @@ def _needs(setup: Setup, is_first: bool, is_last: bool) -> Overheads:
         tensor_parallel_size=setup.tensor_parallel_size,
         enforce_eager=setup.enforce_eager,
         capability=setup.capability,
+        is_unified=setup.is_unified,
         is_first_stage=is_first,
         is_last_stage=is_last,
     )
@@ -173,5 +188,5 @@ def _stage(setup: Setup, layers: Sequence[LayerShape], weight: Weights, ends: tu
     def fits(size: int) -> CacheCapacity:
         return capacity(size, cache, setup.max_model_len, setup.version, setup.context_parallel_size)
 
-    is_safe = not setup.shape.unsafe and weight.exact
+    is_safe = not setup.shape.unsafe and weight.exact and not setup.is_unified
     return Estimate(account, fits(expected), fits(floor), cache, weight, is_safe)

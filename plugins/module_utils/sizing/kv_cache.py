@@ -37,7 +37,6 @@ class CacheLayout:
     blocks_per_request: int
     groups: int
     tokens_per_block: int
-    padding_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,49 @@ class CacheCapacity:
     concurrency: float
 
 
-def cache_element_bytes(kv_cache_dtype: str, model_dtype: str) -> float:
-    """Bytes per cached element; `auto` is the model's dtype."""
-    name = model_dtype if kv_cache_dtype == "auto" else kv_cache_dtype
-    if name.startswith(("turboquant", "int4", "nvfp4")):
-        # 8-bit keys and 4-bit values or less: see the engine's log for the exact figure.
-        return 0.75 if "k8v4" in name else 0.5
-    return DTYPE_BYTES.get(name, 2.0)
+@dataclass(frozen=True)
+class CacheFormat:
+    """How keys and values are stored: bits per element, and bytes beside them per head and token.
+
+    plain_layers: how many layers at either end keep the model's own dtype (`plain_bytes` per element).
+    """
+
+    key_bits: float
+    value_bits: float
+    key_extra_bytes: int = 0
+    value_extra_bytes: int = 0
+    plain_layers: int = 0
+    plain_bytes: float = 2.0
+
+    @property
+    def element_bytes(self) -> float:
+        """Bytes per element where keys and values are stored alike."""
+        return self.key_bits / 8
+
+
+# TurboQuant's presets (turboquant/config.py): keys in 8 bits or in few with a 2-byte norm, values in few bits
+# with a 2-byte scale and zero; two layers at either end are left alone.
+_TURBOQUANT = {
+    "turboquant_k8v4": (8, 4, 0),
+    "turboquant_4bit_nc": (4, 4, 2),
+    "turboquant_k3v4_nc": (3, 4, 2),
+    "turboquant_3bit_nc": (3, 3, 2),
+}
+
+
+def cache_format(kv_cache_dtype: str, dtype: str) -> CacheFormat:
+    """The format behind a --kv-cache-dtype; `auto` is the model's dtype."""
+    plain = DTYPE_BYTES[dtype]
+    if kv_cache_dtype in _TURBOQUANT:
+        key_bits, value_bits, key_extra = _TURBOQUANT[kv_cache_dtype]
+        return CacheFormat(key_bits, value_bits, key_extra, 4, 2, plain)
+    if kv_cache_dtype == "nvfp4":
+        # A scale of 8 bits per 16 elements.
+        return CacheFormat(4.5, 4.5)
+    if kv_cache_dtype == "int8_per_token_head":
+        return CacheFormat(8, 8, 4, 4)
+    bits = 8 * DTYPE_BYTES.get(dtype if kv_cache_dtype == "auto" else kv_cache_dtype, 2.0)
+    return CacheFormat(bits, bits)
 
 
 def token_bytes(
@@ -70,20 +105,49 @@ def token_bytes(
     This is the figure that divides memory into tokens for models whose layers are alike; for the others
     it is an upper bound, and `layout` gives the exact arithmetic.
     """
-    element = cache_element_bytes(kv_cache_dtype, dtype)
-    per_layer = (_layer_token_bytes(shape, layer.cache, tensor_parallel_size, element) for layer in layers)
-    return sum(per_layer)
+    stored = cache_format(kv_cache_dtype, dtype)
+    pages = _pages(shape, layers, tensor_parallel_size, stored)
+    return sum(size * count for size, count in pages.values())
 
 
-def _layer_token_bytes(shape: ModelShape, cache: LayerCache, tp: int, element_bytes: float) -> float:
-    size = cache.token_bytes(tp, element_bytes)
-    if cache.kind == "mla" and shape.mla is not None:
-        if element_bytes == 1:
-            # fp8_ds_mla: 512 fp8 latents, 4 float32 scales, 64 bfloat16 rope values for sparse models.
-            size = 656.0 if shape.mla.index_dim else size
-        if shape.mla.index_dim:
-            size += shape.mla.index_dim + 4 * shape.mla.index_dim / INDEXER_SCALE_GROUP
+def _layer_token_bytes(shape: ModelShape, cache: LayerCache, tp: int, stored: CacheFormat) -> float:
+    """What one token takes in one layer.
+
+    MHA and GQA: `max(1, kv_heads / tp)` heads of a key and a value; heads are replicated once there are more
+    ranks (ModelConfig.get_num_kv_heads). MLA: one latent row, the same on every rank.
+    """
+    if cache.kind != "mla":
+        heads = max(1, cache.kv_heads // tp)
+        key = cache.head_dim * stored.key_bits / 8 + stored.key_extra_bytes
+        value = cache.value_dim * stored.value_bits / 8 + stored.value_extra_bytes
+        return heads * (key + value)
+    size = cache.head_dim * stored.element_bytes
+    if shape.mla is not None and shape.mla.index_dim:
+        if stored.element_bytes == 1:
+            # fp8_ds_mla: 512 fp8 latents, 4 float32 scales, 64 bfloat16 rope values.
+            size = 656.0
+        size += shape.mla.index_dim + 4 * shape.mla.index_dim / INDEXER_SCALE_GROUP
     return size
+
+
+def _pages(
+    shape: ModelShape, layers: Sequence[LayerShape], tp: int, stored: CacheFormat
+) -> dict[tuple[LayerCache, bool], tuple[float, int]]:
+    """Bytes per token, and number of layers, of each kind of attention layer; apart from those layers at
+    both ends that a format leaves alone."""
+    attention = [layer.cache for layer in layers if layer.cache.kind not in ("state", "none")]
+    ends = stored.plain_layers
+    plain = CacheFormat(8 * stored.plain_bytes, 8 * stored.plain_bytes)
+    counts: Counter[tuple[LayerCache, bool]] = Counter()
+    for index, cache in enumerate(attention):
+        counts[cache, index < ends or index >= len(attention) - ends] += 1
+    return {
+        (cache, at_end): (
+            _layer_token_bytes(shape, cache, tp, plain if at_end and ends else stored),
+            count,
+        )
+        for (cache, at_end), count in counts.items()
+    }
 
 
 def layout(
@@ -102,44 +166,41 @@ def layout(
 
     Layers alike in what they keep form groups of equal size: the rarest kind's count, or the commonest's
     where they differ by less than half. Hybrid models raise the attention block until its page holds a
-    whole state, in steps of 16 tokens.
+    whole state, in steps of the block it had.
     """
-    element = cache_element_bytes(kv_cache_dtype, dtype)
-    state_element = DTYPE_BYTES[dtype]
-    caches = Counter(layer.cache for layer in layers if layer.cache.kind != "none")
-    if not caches:
+    pages = _pages(shape, layers, tensor_parallel_size, cache_format(kv_cache_dtype, dtype))
+    states = Counter(layer.cache for layer in layers if layer.cache.kind == "state")
+    state_bytes = max(
+        (
+            cache.state.size_bytes(tensor_parallel_size, DTYPE_BYTES[dtype])
+            for cache in states
+            if cache.state is not None
+        ),
+        default=0,
+    )
+    if not pages and not states:
         return CacheLayout(1, 1, 1, block_size)
-    pages = {
-        cache: _layer_token_bytes(shape, cache, tensor_parallel_size, element)
-        for cache in caches
-        if cache.kind != "state"
-    }
-    states = [
-        cache.state.size_bytes(tensor_parallel_size, state_element)
-        for cache in caches
-        if cache.kind == "state" and cache.state is not None
-    ]
-    if states and pages:
-        needed = ceil_div(max(states), max(1, int(max(pages.values()))))
-        block_size = max(block_size, round_up(needed, 16))
-    page_bytes = max([*(int(size * block_size) for size in pages.values()), *([] if pages else states)])
-    tokens = {cache: block_size * (page_bytes // int(size * block_size)) for cache, size in pages.items() if size}
-    group_layers = _group_size(list(caches.values()))
+    if pages and states:
+        needed = ceil_div(state_bytes, max(1, int(max(size for size, _ in pages.values()))))
+        block_size = max(block_size, round_up(needed, max(16, block_size)))
+    if not states and all(cache.kind in ("full", "mla") for cache, _ in pages):
+        # Layers that grow alike share one block table, whatever the size of their pages.
+        block_bytes = sum(int(size * block_size) * count for size, count in pages.values())
+        return CacheLayout(max(1, block_bytes), ceil_div(max_model_len, block_size), 1, block_size)
+    page_bytes = max([*(int(size * block_size) for size, _ in pages.values()), *([] if pages else [state_bytes])])
+    group_layers = _group_size([*(count for _, count in pages.values()), *states.values()])
     groups = blocks_per_request = 0
-    for cache, count in caches.items():
+    tokens_per_block = max_model_len
+    for cache, size, count in [
+        *((cache, size, count) for (cache, _), (size, count) in pages.items()),
+        *((cache, 0.0, count) for cache, count in states.items()),
+    ]:
+        tokens = block_size * (page_bytes // int(size * block_size)) if size else 0
+        tokens_per_block = min(tokens_per_block, tokens or max_model_len)
         number = ceil_div(count, group_layers)
         groups += number
-        blocks_per_request += number * _blocks_per_request(
-            cache, tokens.get(cache, 0), max_model_len, max_in_flight_tokens, version
-        )
-    padded = groups * group_layers / sum(caches.values()) - 1
-    return CacheLayout(
-        block_bytes=page_bytes * group_layers,
-        blocks_per_request=max(1, blocks_per_request),
-        groups=groups,
-        tokens_per_block=min(tokens.values(), default=max_model_len),
-        padding_share=padded,
-    )
+        blocks_per_request += number * _blocks_per_request(cache, tokens, max_model_len, max_in_flight_tokens, version)
+    return CacheLayout(page_bytes * group_layers, max(1, blocks_per_request), groups, tokens_per_block)
 
 
 def _group_size(counts: list[int]) -> int:

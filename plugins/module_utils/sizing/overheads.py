@@ -70,6 +70,8 @@ SORTLESS_LOGIT_BYTES = 14.0
 # peaks over eight vocabularies from 49,155 to 262,208 (vLLM 0.19) are met to 4 %.
 TOP_K_ROW_BYTES = 4
 TOP_K_ROWS = 132
+# Index tensors of the step and of the sampler, in that era: 31 peaks lie 20 to 60 MiB above the rest.
+STEP_BUFFER_BYTES = 40 * MIB
 # V2: logits (2) and their float32 copy (4); penalties keep a 4-byte count and a bit per entry all the time.
 V2_LOGIT_BYTES = 6.0
 V2_STATE_LOGIT_BYTES = 4.125
@@ -90,6 +92,10 @@ GRAPH_FULL_BATCH = 256
 RECENT_LIBRARIES = EngineVersion(0, 18)
 SINGLE_RANK_BYTES = int(0.13 * GIB)
 SINGLE_RANK_RECENT_BYTES = int(0.25 * GIB)
+# On unified memory free memory is read from the system, so the processes' own RAM counts as the engine's: 4.9
+# GiB in one log, and about 4 GB of resident memory measured on a CPU.
+UNIFIED_SINCE = EngineVersion(0, 13)
+UNIFIED_PROCESS_BYTES = int(4.5 * GIB)
 # Communicators of several ranks. Before Hopper or over PCIe 0.2 to 0.7 GiB. From Hopper on symmetric memory
 # and fused all-reduce have buffers of their own: 0.55 GiB (0.11), 2.07 GiB with two and 2.13 to 2.21 GiB with
 # four ranks (0.19).
@@ -99,6 +105,10 @@ SYMMETRIC_BYTES = int(2.0 * GIB)
 SYMMETRIC_RANK_BYTES = int(0.035 * GIB)
 SYMMETRIC_CAPABILITY = (9, 0)
 OLD_COMMUNICATOR_BYTES = int(0.45 * GIB)
+
+# A vision tower is profiled too: its output for a full batch, the copy in the encoder cache and the one merged
+# into the prompt are held while the language model runs.
+VISION_COPIES = 3
 
 # Expert kernels keep their workspace since it has a manager of its own (v1/worker/workspace.py).
 EXPERT_WORKSPACE = EngineVersion(0, 13)
@@ -171,6 +181,7 @@ class Load:
     tensor_parallel_size: int = 1
     enforce_eager: bool = False
     capability: tuple[int, int] | None = None
+    is_unified: bool = False
     is_first_stage: bool = True
     is_last_stage: bool = True
 
@@ -231,7 +242,7 @@ def sampler_peak_bytes(shape: ModelShape, load: Load) -> int:
     if load.version < SORTLESS_SAMPLER:
         return hidden + int(logits * SORT_LOGIT_BYTES)
     rows = min(load.sequences, TOP_K_ROWS) * shape.vocab * TOP_K_ROW_BYTES
-    return hidden + rows + int(logits * SORTLESS_LOGIT_BYTES)
+    return hidden + rows + STEP_BUFFER_BYTES + int(logits * SORTLESS_LOGIT_BYTES)
 
 
 def compile_peak_bytes(shape: ModelShape, load: Load) -> int:
@@ -246,6 +257,8 @@ def _activation_bytes(shape: ModelShape, load: Load) -> int:
     peak = max(forward_peak_bytes(shape, load), sampler_peak_bytes(shape, load), compile_peak_bytes(shape, load))
     if load.version >= EXPERT_WORKSPACE:
         peak += _widest(shape, load, expert_elements)
+    if shape.vision is not None and load.is_first_stage:
+        peak += int(VISION_COPIES * load.batched_tokens * shape.hidden * DTYPE_BYTES[load.dtype])
     if runner(load.version, shape) is Runner.V2 and load.is_last_stage:
         peak += int(load.sequences * shape.vocab * V2_STATE_LOGIT_BYTES)
     return peak
@@ -262,6 +275,8 @@ def _graph_bytes(shape: ModelShape, load: Load) -> int:
 
 def _non_torch_bytes(load: Load) -> int:
     single = SINGLE_RANK_RECENT_BYTES if load.version >= RECENT_LIBRARIES else SINGLE_RANK_BYTES
+    if load.is_unified and load.version >= UNIFIED_SINCE:
+        single += UNIFIED_PROCESS_BYTES
     if load.tensor_parallel_size == 1:
         return single
     if load.capability is None or load.capability < SYMMETRIC_CAPABILITY:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from . import cpu
 from .decide import Notes, choose_batch, choose_dtype, length_limit, longest_context
 from .engine_config import cpu_environment, engine_args
 from .errors import SizingError
-from .estimate import Setup, estimate
+from .estimate import Estimate, Setup, estimate
 from .kv_cache import bytes_for_requests
 from .parallelism import tensor_parallel_problem
 from .plans import Host, ModelFiles, Plan
@@ -19,7 +19,6 @@ from .wishes import Wish
 
 # A CPU fills a batch slowly; a larger one only lengthens the steps (and is vLLM's default per rank).
 MOST_BATCHED_TOKENS = 2048
-MOST_SEQUENCES = 128
 
 
 def plan_cpu(wishes: Sequence[Wish], models: Sequence[ModelFiles], host: Host) -> list[Plan]:
@@ -29,10 +28,30 @@ def plan_cpu(wishes: Sequence[Wish], models: Sequence[ModelFiles], host: Host) -
     demands = [_demand(setup) for setup in setups]
     wished = [wish.integer("cpu_kv_cache_gib") or _from_environment(wish) for wish in wishes]
     spaces = cpu.cache_space_gib(host.memory_total_bytes, host.reserved_bytes, demands, wished)
-    plans = []
-    for index, (wish, setup, space, note) in enumerate(zip(wishes, setups, spaces, notes)):
-        plans.append(_finish(wish, setup, space, wished[index], demands[index], note, host, index, len(wishes)))
-    return plans
+    return [
+        _finish(
+            _Instance(wish, setup, note, fixed, space, wished[index], index, len(wishes)),
+            host,
+        )
+        for index, (wish, setup, note, (fixed, _), space) in enumerate(zip(wishes, setups, notes, demands, spaces))
+    ]
+
+
+@dataclass(frozen=True)
+class _Instance:
+    """One instance with its share of the RAM.
+
+    fixed_bytes: weights, activations and processes. wished_gib: the operator's own cache size.
+    """
+
+    wish: Wish
+    setup: Setup
+    notes: Notes
+    fixed_bytes: int
+    space_gib: int
+    wished_gib: int | None
+    index: int
+    instances: int
 
 
 def _from_environment(wish: Wish) -> int | None:
@@ -90,30 +109,51 @@ def _demand(setup: Setup) -> tuple[int, int]:
     return fixed, bytes_for_requests(found.layout, setup.max_num_seqs)
 
 
-def _finish(
-    wish: Wish,
-    setup: Setup,
-    space_gib: int,
-    wished_gib: int | None,
-    demand: tuple[int, int],
-    notes: Notes,
-    host: Host,
-    index: int,
-    instances: int,
-) -> Plan:
-    setup = replace(setup, kv_cache_memory_bytes=space_gib * GIB)
+def _finish(instance: _Instance, host: Host) -> Plan:
+    wish, notes, space_gib = instance.wish, instance.notes, instance.space_gib
+    setup = replace(instance.setup, kv_cache_memory_bytes=space_gib * GIB)
     found = estimate(setup)
-    needed = demand[0] + space_gib * GIB
     if found.expected.concurrency < 1:
-        per_request = bytes_for_requests(found.layout, 1)
-        raise SizingError(
-            f"{wish.name}: a KV cache of {space_gib} GiB does not hold one request of {setup.max_model_len} tokens",
-            expected=f"{gib(per_request)} of KV cache",
-            found=f"{space_gib} GiB ({'set by the operator' if wished_gib else 'what the RAM leaves'})",
-            remedy=f"set max_model_len: {_fitting_length(setup, space_gib)} or less"
-            + (f", or cpu_kv_cache_gib: {-(-per_request // GIB)}" if wished_gib else ""),
-        )
-    if wished_gib:
+        raise _too_small(instance, setup, found)
+    _explain_cache(instance, found, host)
+    unsafe = tuple(f"estimate unsafe: {note}." for note in setup.shape.unsafe)
+    replicas = wish.integer("data_parallel_size") or 1
+    return Plan(
+        wish=wish,
+        device="cpu",
+        gpu_indices=(),
+        setup=setup,
+        estimate=found,
+        data_parallel_size=replicas,
+        engine_args=engine_args(wish, setup, replicas, is_cpu=True),
+        environment=cpu_environment(wish, space_gib, _threads(instance, host)),
+        confidence="low" if setup.shape.unsafe else "normal",
+        reasons=tuple(notes.reasons),
+        warnings=(*notes.warnings, *unsafe),
+    )
+
+
+def _too_small(instance: _Instance, setup: Setup, found: Estimate) -> SizingError:
+    per_request = bytes_for_requests(found.layout, 1)
+    length = longest_context(setup, instance.space_gib * GIB, 1.0, setup.max_model_len)
+    remedy = f"set max_model_len: {length} or less"
+    origin = "what the RAM leaves"
+    if instance.wished_gib:
+        origin = "set by the operator"
+        remedy += f", or cpu_kv_cache_gib: {-(-per_request // GIB)}"
+    return SizingError(
+        f"{instance.wish.name}: a KV cache of {instance.space_gib} GiB does not hold one request of "
+        f"{setup.max_model_len} tokens",
+        expected=f"{gib(per_request)} of KV cache",
+        found=f"{instance.space_gib} GiB ({origin})",
+        remedy=remedy,
+    )
+
+
+def _explain_cache(instance: _Instance, found: Estimate, host: Host) -> None:
+    wish, notes, space_gib = instance.wish, instance.notes, instance.space_gib
+    needed = instance.fixed_bytes + space_gib * GIB
+    if instance.wished_gib:
         notes.because(f"KV cache {space_gib} GiB: set by the operator.")
         if needed + host.reserved_bytes > host.memory_total_bytes:
             notes.warn(
@@ -122,36 +162,20 @@ def _finish(
     else:
         notes.because(
             f"KV cache {space_gib} GiB: enough for {found.expected.concurrency:.1f} requests of full length; "
-            f"weights and processes take {gib(demand[0])} of {gib(host.memory_total_bytes)}."
+            f"weights and processes take {gib(instance.fixed_bytes)} of {gib(host.memory_total_bytes)}."
         )
     available = host.memory_available_bytes
-    if available is not None and host.running is not None and wish.name not in host.running and needed > available:
+    starts_now = host.running is not None and wish.name not in host.running
+    if available is not None and starts_now and needed > available:
         notes.warn(f"Starting needs about {gib(needed)}; only {gib(available)} of the RAM is available now.")
-    threads = _threads(host, index, instances, notes)
-    return Plan(
-        wish=wish,
-        device="cpu",
-        gpu_indices=(),
-        setup=setup,
-        estimate=found,
-        data_parallel_size=wish.integer("data_parallel_size") or 1,
-        engine_args=engine_args(wish, setup, wish.integer("data_parallel_size") or 1, is_cpu=True),
-        environment=cpu_environment(wish, space_gib, threads),
-        confidence="low" if setup.shape.unsafe else "normal",
-        reasons=tuple(notes.reasons),
-        warnings=tuple(notes.warnings) + tuple(f"estimate unsafe: {note}." for note in setup.shape.unsafe),
-    )
 
 
-def _fitting_length(setup: Setup, space_gib: int) -> int:
-    return longest_context(setup, space_gib * GIB, 1.0, setup.max_model_len)
-
-
-def _threads(host: Host, index: int, instances: int, notes: Notes) -> str:
+def _threads(instance: _Instance, host: Host) -> str:
     """VLLM_CPU_OMP_THREADS_BIND: alone, `auto` takes the cores of one NUMA node; several instances would
     all be bound to the same ones, so each gets cores of its own where there are two or more for each."""
-    share = host.cpu_count // instances
-    if instances == 1 or share < 2:
+    share = host.cpu_count // instance.instances
+    if instance.instances == 1 or share < 2:
         return "auto"
-    notes.because(f"cores {index * share}-{(index + 1) * share - 1}: {instances} instances share {host.cpu_count}.")
-    return f"{index * share}-{(index + 1) * share - 1}"
+    cores = f"{instance.index * share}-{(instance.index + 1) * share - 1}"
+    instance.notes.because(f"cores {cores}: {instance.instances} instances share {host.cpu_count}.")
+    return cores

@@ -52,6 +52,7 @@ class _Request:
 
     @property
     def replicas(self) -> int:
+        """Copies of the instance's ranks."""
         return self.wish.integer("data_parallel_size") or 1
 
     def devices_needed(self, tensor_parallel_size: int) -> int:
@@ -141,6 +142,7 @@ def setup_for(request: _Request, device: Device, size: int, host: Host, notes: N
         pipeline_parallel_size=wish.integer("pipeline_parallel_size") or 1,
         enforce_eager=wish.flag("enforce_eager"),
         capability=device.capability,
+        is_unified=device.unified,
         block_size=wish.integer("block_size") or GPU_BLOCK,
         kv_cache_memory_bytes=wish.integer("kv_cache_memory_bytes"),
         measured_overhead_bytes=wish.integer("measured_overhead_bytes"),
@@ -356,7 +358,10 @@ def _shares(requests: Sequence[_Request], placed: Sequence[tuple[int, tuple[int,
             shares.append(fixed)
             continue
         shares.append(
-            min(_share_of(index, position, users[position], requests, placed, host) for position in placed[index][1])
+            min(
+                _share_of(index, position, sharing=users[position], requests=requests, placed=placed, host=host)
+                for position in placed[index][1]
+            )
         )
     return shares
 
@@ -364,6 +369,7 @@ def _shares(requests: Sequence[_Request], placed: Sequence[tuple[int, tuple[int,
 def _share_of(
     index: int,
     position: int,
+    *,
     sharing: list[int],
     requests: Sequence[_Request],
     placed: Sequence[tuple[int, tuple[int, ...]]],
@@ -393,12 +399,12 @@ def _finish(request: _Request, placed: tuple[int, tuple[int, ...]], replicas: in
     devices = [host.devices[position] for position in group]
     smallest = min(devices, key=lambda device: device.total_bytes)
     notes = Notes(warnings=list(wish.warnings))
-    _explain_parallelism(request, size, replicas, devices, host, notes)
+    _explain_parallelism(request, size, replicas, devices, notes)
     setup = replace(setup_for(request, smallest, size, host, notes), utilization=share)
     setup = _with_length(request, setup, notes)
     found = estimate(setup)
     _check_result(request, setup, found, notes, host)
-    _check_free(request, setup, found, devices, host, notes)
+    _check_free(request, setup, found.account.budget_bytes, devices, host=host, notes=notes)
     is_safe = found.is_safe
     return Plan(
         wish=wish,
@@ -415,9 +421,7 @@ def _finish(request: _Request, placed: tuple[int, tuple[int, ...]], replicas: in
     )
 
 
-def _explain_parallelism(
-    request: _Request, size: int, replicas: int, devices: Sequence[Device], host: Host, notes: Notes
-) -> None:
+def _explain_parallelism(request: _Request, size: int, replicas: int, devices: Sequence[Device], notes: Notes) -> None:
     names = ", ".join(str(device.index) for device in devices)
     wish = request.wish
     if wish.integer("tensor_parallel_size") is not None:
@@ -494,11 +498,10 @@ def _check_result(request: _Request, setup: Setup, found: Estimate, notes: Notes
 
 
 def _check_free(
-    request: _Request, setup: Setup, found: Estimate, devices: Sequence[Device], host: Host, notes: Notes
+    request: _Request, setup: Setup, budget: int, devices: Sequence[Device], *, host: Host, notes: Notes
 ) -> None:
     """The engine refuses to start when less is free than its budget. Memory that this host's own
     instances hold is no reason to refuse: they may be the ones that are replaced."""
-    budget = found.account.budget_bytes
     if host.running is not None and request.wish.name in host.running:
         return
     for device in devices:

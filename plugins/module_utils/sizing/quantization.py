@@ -21,11 +21,10 @@ class Quantization:
     group_size: int = 0
     experts_only: bool = False
     minimum_capability: tuple[int, int] | None = None
-    # float8 with emulation below 8.9 still loads; int4 kernels need float16 or bfloat16 activations.
-    float16_only: bool = False
 
     @property
     def is_quantized(self) -> bool:
+        """Whether any weights are narrower than 16 bits."""
         return self.method is not None
 
 
@@ -81,43 +80,58 @@ def _compressed_tensors(config: Mapping[str, Any]) -> Quantization:
     )
 
 
+def _integer_groups(config: Mapping[str, Any], method: str) -> Quantization:
+    """AWQ, GPTQ and AutoRound: few bits, a scale and a zero point per group."""
+    group_size = _integer(config, "group_size", 128)
+    bits = _integer(config, "bits", _integer(config, "w_bit", 4))
+    zero_points = bool(config.get("zero_point", method == "awq" or not config.get("sym", True)))
+    return Quantization(
+        method,
+        _grouped(bits, group_size, zero_points),
+        max(0, group_size),
+        minimum_capability=MINIMUM_CAPABILITY.get(method, (7, 5)),
+    )
+
+
+def _modelopt(config: Mapping[str, Any], method: str) -> Quantization:
+    """NVIDIA ModelOpt: NVFP4 or FP8, named here or one level below."""
+    inner = config.get("quantization")
+    inner_algorithm = inner.get("quant_algo") if isinstance(inner, Mapping) else ""
+    algorithm = str(config.get("quant_algo") or inner_algorithm or method).upper()
+    if "FP4" in algorithm or algorithm == "MODELOPT":
+        # An 8-bit scale per 16 weights.
+        return Quantization(method, 4.5, 16, minimum_capability=MINIMUM_CAPABILITY["modelopt_fp4"])
+    return Quantization(method, 8.0, minimum_capability=MINIMUM_CAPABILITY["modelopt"])
+
+
+def _bitsandbytes(config: Mapping[str, Any]) -> Quantization:
+    """A 32-bit scale per 64 weights, itself quantized to 8 bits where nested."""
+    nested = bool(config.get("bnb_4bit_use_double_quant"))
+    width = 8.0 if config.get("load_in_8bit") else 4 + (0.127 if nested else 0.5)
+    return Quantization("bitsandbytes", width, 64, minimum_capability=MINIMUM_CAPABILITY["bitsandbytes"])
+
+
+_EIGHT_BITS = ("fp8", "fbgemm_fp8", "deepseek_v4_fp8", "gguf", "hqq", "quark", "experts_int8", "int8", "w8a8")
+
+
 def read_quantization(config: Mapping[str, Any], model_type: str = "") -> Quantization:
     """Understand a `quantization_config`; an unknown method counts as 16 bits, which is the safe side."""
     if not config:
         return NOT_QUANTIZED
     method = str(config.get("quant_method") or config.get("quant_algo") or "").lower()
     method = "modelopt" if not method and config.get("quantization") else method
-    minimum = MINIMUM_CAPABILITY.get(method)
+    found = Quantization(method or "unknown", 16.0)
     if method in ("awq", "gptq", "auto-round", "auto_round", "intel/auto-round"):
-        group_size = _integer(config, "group_size", 128)
-        bits = _integer(config, "bits", _integer(config, "w_bit", 4))
-        zero_points = bool(config.get("zero_point", method == "awq" or not config.get("sym", True)))
-        return Quantization(
-            method,
-            _grouped(bits, group_size, zero_points),
-            max(0, group_size),
-            minimum_capability=minimum or (7, 5),
-            float16_only=method == "awq",
-        )
-    if method in ("fp8", "fbgemm_fp8", "deepseek_v4_fp8"):
-        return Quantization(method, 8.0, minimum_capability=(7, 5))
-    if method == "mxfp4":
-        return Quantization(method, 4.25, 32, experts_only=model_type.startswith("gpt_oss"), minimum_capability=minimum)
-    if method == "compressed-tensors":
-        return _compressed_tensors(config)
-    if method.startswith("modelopt") or method in ("nvfp4", "mixed_precision"):
-        inner = config.get("quantization")
-        algorithm = str(
-            config.get("quant_algo") or (inner.get("quant_algo") if isinstance(inner, Mapping) else "") or method
-        ).upper()
-        if "FP4" in algorithm or algorithm == "MODELOPT":
-            return Quantization(method, 4.5, 16, minimum_capability=(7, 5))
-        return Quantization(method, 8.0, minimum_capability=(8, 9))
-    if method == "bitsandbytes":
-        # A 32-bit scale per 64 weights, itself quantized to 8 bits where nested.
-        nested = bool(config.get("bnb_4bit_use_double_quant"))
-        width = 8.0 if config.get("load_in_8bit") else 4 + (0.127 if nested else 0.5)
-        return Quantization(method, width, 64, minimum_capability=minimum)
-    if method in ("gguf", "hqq", "quark", "experts_int8", "int8", "w8a8"):
-        return Quantization(method, 8.0, minimum_capability=minimum)
-    return Quantization(method or "unknown", 16.0)
+        found = _integer_groups(config, method)
+    elif method in _EIGHT_BITS:
+        found = Quantization(method, 8.0, minimum_capability=MINIMUM_CAPABILITY.get(method, (7, 5)))
+    elif method == "mxfp4":
+        only_experts = model_type.startswith("gpt_oss")
+        found = Quantization(method, 4.25, 32, only_experts, MINIMUM_CAPABILITY[method])
+    elif method == "compressed-tensors":
+        found = _compressed_tensors(config)
+    elif method.startswith("modelopt") or method in ("nvfp4", "mixed_precision"):
+        found = _modelopt(config, method)
+    elif method == "bitsandbytes":
+        found = _bitsandbytes(config)
+    return found

@@ -62,9 +62,9 @@ def larger_card(setup: Setup) -> str | None:
     cards = [card for card in KNOWN_CARDS.values() if card.vendor == "nvidia" and not card.unified]
     for card in sorted(cards, key=lambda card: card.cuda_gib):
         total = int(card.cuda_gib * GIB)
-        if total > setup.total_bytes and not card.name.startswith("RTX"):
-            if fits(replace(setup, total_bytes=total)):
-                return card.name
+        is_larger = total > setup.total_bytes and not card.name.startswith("RTX")
+        if is_larger and fits(replace(setup, total_bytes=total, capability=card.capability)):
+            return card.name
     return None
 
 

@@ -40,7 +40,8 @@ UNGATED_MLP = frozenset(
         "persimmon",
     ]
 )
-# Model types with attention and a state-space mixer side by side in every layer.
+# Model types with attention and a state-space mixer side by side in every layer: counted as two layers, of
+# which the mixer has no feed-forward block.
 PARALLEL_HYBRIDS = frozenset({"falcon_h1", "hymba"})
 
 
@@ -79,19 +80,6 @@ class LayerCache:
     value_dim: int = 0
     window: int = 0
     state: StateShape | None = None
-
-    def token_bytes(self, tensor_parallel_size: int, cache_bytes: float) -> float:
-        """KV bytes that one token takes on one rank.
-
-        MHA and GQA: `max(1, kv_heads / tp) × (K + V width) × bytes`: heads are replicated once tp exceeds
-        them (vLLM ModelConfig.get_num_kv_heads). MLA: one latent row, not divided by tp.
-        """
-        if self.kind in ("state", "none"):
-            return 0.0
-        if self.kind == "mla":
-            return self.head_dim * cache_bytes
-        heads = max(1, self.kv_heads // tensor_parallel_size)
-        return heads * (self.head_dim + self.value_dim) * cache_bytes
 
 
 NO_CACHE = LayerCache("none")
@@ -173,6 +161,7 @@ class ModelShape:
 
     @property
     def is_mla(self) -> bool:
+        """Whether it keeps latent rows instead of heads."""
         return self.mla is not None
 
     @property
@@ -341,7 +330,7 @@ _LAYER_NAMES = {
     "mamba": "mamba",
     "mamba2": "mamba",
     "M": "mamba",
-    "hybrid": "mamba+full",
+    "hybrid": "full+mixer",
     "conv": "conv",
     "moe": "moe",
     "E": "moe",
@@ -350,52 +339,66 @@ _LAYER_NAMES = {
 }
 
 
-def _layer_kinds(config: Config, count: int) -> tuple[list[str], list[str]]:
-    """The kind of each decoder layer and what is uncertain about it."""
-    named = _first(config, ("layer_types", "layers_block_type"))
+def _named_kinds(config: Config) -> list[str]:
+    """Layer kinds that the configuration lists one by one, in whichever of four notations."""
+    named = _first(config, ("layer_types", "layers_block_type"), ())
     if isinstance(named, (list, tuple)) and named:
-        unknown = sorted({str(name) for name in named if str(name) not in _LAYER_NAMES})
-        kinds = [_LAYER_NAMES.get(str(name), "full") for name in named]
-        return kinds, [f"unknown layer type {name}" for name in unknown]
-    pattern = config.get("hybrid_override_pattern")
-    if isinstance(pattern, str) and pattern:
-        return [_LAYER_NAMES.get(letter, "full") for letter in pattern], []
-    pattern = config.get("hybrid_layer_pattern")
-    if isinstance(pattern, (list, tuple)) and pattern:
-        return ["sliding" if value else "full" for value in pattern], []
+        kinds = (_LAYER_NAMES.get(str(name), "full") for name in named)
+        return [part for kind in kinds for part in kind.split("+")]
+    letters = config.get("hybrid_override_pattern")
+    if isinstance(letters, str) and letters:
+        return [_LAYER_NAMES.get(letter, "full") for letter in letters]
+    flags = config.get("hybrid_layer_pattern")
+    if isinstance(flags, (list, tuple)) and flags:
+        return ["sliding" if flag else "full" for flag in flags]
+    return []
+
+
+def _layer_kinds(config: Config, count: int) -> list[str]:
+    """The kind of each decoder layer."""
+    kinds = _named_kinds(config)
+    if kinds:
+        return kinds
     linear = config.get("linear_attn_config")
     if isinstance(linear, Mapping) and linear.get("kda_layers"):
         delta = set(linear["kda_layers"])
-        return ["kda" if index + 1 in delta else "full" for index in range(count)], []
+        return ["kda" if index + 1 in delta else "full" for index in range(count)]
+    if str(config.get("model_type", "")) in PARALLEL_HYBRIDS:
+        return ["full", "mixer"] * count
+    return _interval_kinds(config, count) or _windowed_kinds(config, count)
+
+
+def _interval_kinds(config: Config, count: int) -> list[str]:
+    """Layer kinds given by a period, or by the indices of the attention layers among state-space ones."""
     interval = _integer(config, ("full_attention_interval",))
     if interval > 1:
-        return ["full" if index % interval == interval - 1 else "linear" for index in range(count)], []
+        return ["full" if index % interval == interval - 1 else "linear" for index in range(count)]
     period = _integer(config, ("attn_layer_period",))
     if period > 1:
         offset = _integer(config, ("attn_layer_offset",))
-        return ["full" if index % period == offset else "mamba" for index in range(count)], []
+        return ["full" if index % period == offset else "mamba" for index in range(count)]
     indices = config.get("attn_layer_indices")
     if isinstance(indices, (list, tuple)) and indices:
-        return ["full" if index in set(indices) else "mamba" for index in range(count)], []
-    return _windowed_kinds(config, count)
+        return ["full" if index in set(indices) else "mamba" for index in range(count)]
+    return []
 
 
-def _windowed_kinds(config: Config, count: int) -> tuple[list[str], list[str]]:
+def _windowed_kinds(config: Config, count: int) -> list[str]:
     """Layer kinds of models that say by an interval, or by their type alone, which layers see a window."""
     model_type = str(config.get("model_type", ""))
     if config.get("attention_chunk_size") and model_type.startswith("llama4"):
-        return ["full" if index % 4 == 3 else "chunked" for index in range(count)], []
+        return ["full" if index % 4 == 3 else "chunked" for index in range(count)]
     window = _integer(config, ("sliding_window", "sliding_window_size"))
     if not window or config.get("use_sliding_window") is False:
-        return ["full"] * count, []
+        return ["full"] * count
     interval = _integer(config, ("sliding_window_pattern", "_sliding_window_pattern"))
     if not interval:
         interval = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4, "gpt_oss": 2}.get(model_type, 0)
     if interval > 1:
-        return ["full" if index % interval == interval - 1 else "sliding" for index in range(count)], []
+        return ["full" if index % interval == interval - 1 else "sliding" for index in range(count)]
     if window >= _integer(config, ("max_position_embeddings",), window):
-        return ["full"] * count, []
-    return ["sliding"] * count, []
+        return ["full"] * count
+    return ["sliding"] * count
 
 
 def _caches(config: Config, kinds: list[str], mla: MlaShape | None) -> list[tuple[LayerCache, int]]:
@@ -425,7 +428,7 @@ def _caches(config: Config, kinds: list[str], mla: MlaShape | None) -> list[tupl
     makers: dict[str, Any] = {
         "linear": lambda: _gated_delta_net(config),
         "mamba": lambda: _mamba(config),
-        "mamba+full": lambda: _mamba(config),
+        "mixer": lambda: _mamba(config),
         "conv": lambda: _short_convolution(config),
         "kda": lambda: _kimi_delta(config, linear_config if isinstance(linear_config, Mapping) else {}),
     }
@@ -469,6 +472,9 @@ def _mlps(config: Config, kinds: list[str]) -> list[MlpShape | None]:
     dense_only = set(config.get("mlp_only_layers") or ())
     blocks: list[MlpShape | None] = []
     for index in range(len(kinds)):
+        if kinds[index] == "mixer":
+            blocks.append(None)
+            continue
         is_sparse = index >= leading and index not in dense_only and (index + 1) % step == 0
         blocks.append(sparse if experts and is_sparse else dense)
     return blocks
@@ -555,7 +561,7 @@ def _unsafe(config: Config, kinds: list[str], shape_notes: list[str]) -> tuple[s
         notes.append("its layers keep caches of different sizes, which engine versions lay out differently")
     if config.get("is_encoder_decoder") or model_type in ("mllama", "mllama_text_model", "whisper"):
         notes.append("its encoder's peak is profiled with every sequence at once")
-    if any(kind in ("mamba", "linear", "kda", "conv", "mamba+full") for kind in kinds):
+    if any(kind in ("mamba", "mixer", "linear", "kda", "conv") for kind in kinds):
         notes.append("hybrid: the printed token count depends on page padding and is no memory figure")
     return tuple(notes)
 
@@ -577,7 +583,10 @@ def parse_shape(config: Config) -> ModelShape:
             remedy="point `model` at a directory with the config.json of a generating model",
         )
     mla = _mla(text)
-    kinds, notes = _layer_kinds(text, count)
+    kinds = _layer_kinds(text, count)
+    notes: list[str] = []
+    if kinds.count("mixer"):
+        count = len(kinds)
     if len(kinds) != count:
         notes = [*notes, f"its layer list names {len(kinds)} layers, num_hidden_layers says {count}"]
         kinds = (kinds * (count // max(1, len(kinds)) + 1))[:count]
@@ -590,7 +599,7 @@ def parse_shape(config: Config) -> ModelShape:
             LayerShape(
                 NO_CACHE if index >= count - shared and cache.kind != "state" else cache,
                 mlp,
-                heads if kind in ("full", "sliding", "chunked", "mamba+full") else 0,
+                heads if kind in ("full", "sliding", "chunked") else 0,
                 elements,
             )
             for index, (kind, (cache, elements), mlp) in enumerate(

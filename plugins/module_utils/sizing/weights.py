@@ -16,7 +16,7 @@ from .parallelism import padded_vocabulary
 from .quantization import Quantization
 from .safetensors import CheckpointSize, TensorInfo
 from .shape import LayerShape, ModelShape
-from .units import DTYPE_BYTES
+from .units import DTYPE_BYTES, round_up
 
 # Tensors that vLLM keeps whole on every rank, by the names checkpoints give them.
 _REPLICATED = re.compile(
@@ -28,6 +28,7 @@ _EMBEDDING = re.compile(r"(embed_tokens|wte|word_embeddings|tok_embeddings|^embe
 _HEAD = re.compile(r"(^|\.)(lm_head|output|embed_out)\.weight$")
 _LAYER = re.compile(r"\.(?:layers|h|blocks|block)\.(\d+)\.")
 _VISION = re.compile(r"(^|\.)(visual|vision_tower|vision_model|vision_encoder|vit|image_|audio_tower)")
+_EXPERTS = re.compile(r"\.experts\..*(blocks|scales)")
 _DRAFT = re.compile(r"(^|\.)(mtp|nextn|eagle)\.")
 
 
@@ -41,6 +42,8 @@ class Weights:
     source: str
     # False where only the shape is known: formats keep some matrices wide, and nobody says which.
     exact: bool = True
+    # Whether kernels want matrices larger than they are stored, by how much depends on the kernel.
+    is_padded: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,22 @@ def _scaled(guess: Weights, checkpoint: CheckpointSize, exact: bool) -> Weights:
         int(guess.replicated_bytes * factor),
         checkpoint.total_bytes,
         checkpoint.source,
-        exact,
+        exact and not guess.is_padded,
+        guess.is_padded,
     )
+
+
+def expert_padding(shape: ModelShape, tensor_parallel_size: int) -> float:
+    """How much larger MXFP4 expert weights are loaded than they are stored.
+
+    Kernels want a rank's columns in multiples of 128 and the hidden size in multiples of 256 (vLLM
+    mxfp4_round_up_hidden_size_and_intermediate_size, Marlin). Some kernels pad less.
+    """
+    sizes = {layer.mlp.intermediate for layer in shape.layers if layer.mlp and layer.mlp.experts}
+    if not shape.quantization.experts_only or not sizes:
+        return 1.0
+    columns = -(-max(sizes) // tensor_parallel_size)
+    return round_up(columns, 128) / columns * round_up(shape.hidden, 256) / shape.hidden
 
 
 def _loaded_bytes(tensor: TensorInfo, quantization: Quantization, dtype: str) -> float:
@@ -118,6 +135,7 @@ def _from_tensors(
     per_stage = [_Split() for _ in stages]
     total = 0.0
     names = checkpoint.tensors
+    padding = expert_padding(shape, tp)
     has_head = any(_HEAD.search(name) for name in names)
     for name, tensor in names.items():
         layer = _LAYER.search(name)
@@ -127,6 +145,8 @@ def _from_tensors(
         if _HEAD.search(name) and shape.tied_embeddings:
             continue
         size = _loaded_bytes(tensor, shape.quantization, dtype)
+        if padding != 1.0 and _EXPERTS.search(name):
+            size *= padding
         total += size
         split = _tensor_split(name, size, shape, tp)
         if layer and not is_vision:
@@ -160,6 +180,7 @@ def _from_shape(shape: ModelShape, stages: Sequence[Sequence[LayerShape]], tp: i
             int(whole.rank_bytes(1)),
             "the shape in config.json",
             exact,
+            expert_padding(shape, tp) != 1.0,
         )
         for split in per_stage
     ]
@@ -177,7 +198,8 @@ def _layer_split(shape: ModelShape, layer: LayerShape, tp: int, element: float) 
     matrices = 3 if mlp.gated else 2
     experts = max(1, mlp.experts)
     columns = mlp.intermediate * experts
-    split = split + _Split(matrices * shape.hidden * columns * linear)
+    padding = expert_padding(shape, tp) if mlp.experts else 1.0
+    split = split + _Split(matrices * shape.hidden * columns * linear * padding)
     split = split + _Split(matrices * shape.hidden * mlp.shared_intermediate * attention)
     return split + _Split(replicated=shape.hidden * mlp.experts * element)
 
