@@ -78,6 +78,7 @@ ansible_facts:
         listeners: [{port: 11434, unit: ollama.service, process: ollama, pid: 4711}]
         architecture: amd64
         jetpack: null
+        has_zstd: true
         memory_total_bytes: 540000000000
         cpu_count: 64
 """
@@ -137,6 +138,7 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "listeners": [listener.as_dict() for listener in listeners([port])],
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "jetpack": jetpack(),
+        "has_zstd": module.get_bin_path("zstd") is not None,
         "memory_total_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "cpu_count": len(os.sched_getaffinity(0)),
     }

@@ -131,8 +131,8 @@ reasons:
   type: list
   elements: str
   sample: ["OLLAMA_NUM_PARALLEL=6: one per 4 cores, of 24"]
-warnings:
-  description: Risky values, and old names that were translated.
+remarks:
+  description: What was warned about, risky values and old names that were translated.
   returned: success
   type: list
   elements: str
@@ -182,7 +182,8 @@ def main() -> None:
         result = plan(host, models, options["environment"])
     except (OllamaError, OSError) as error:
         module.fail_json(msg=str(error))
-    # Ansible prints what is returned as `warnings` by itself.
+    for remark in result.warnings:
+        module.warn(remark)
     module.exit_json(changed=False, environment_text=render(result.environment), **result.as_dict())
 
 

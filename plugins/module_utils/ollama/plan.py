@@ -89,7 +89,7 @@ class Plan:
             "num_gpu": self.layers,
             "memory": self.memory,
             "reasons": self.reasons,
-            "warnings": self.warnings,
+            "remarks": self.warnings,
         }
 
 
