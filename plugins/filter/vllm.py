@@ -80,6 +80,7 @@ class FilterModule:
             "vllm_known_options": options.known_options,
             "vllm_superfluous": vllm_superfluous,
             "vllm_wanted": entries.wanted,
+            "vllm_models_list": entries.models,
             "vllm_wishes": lambda models, paths, defaults, host: vars(entries.wishes(models, paths, defaults, host)),
             "vllm_instances": entries.instances,
             "vllm_endpoints": entries.endpoints,

@@ -13,8 +13,9 @@ from .options import did_you_mean, spell, translate
 PASSED_ON = ("enable_log_requests",)
 # Options that vLLM no longer has, in the spelling of the key; extra_args may hold any.
 OUTDATED = ("disable_log_requests", "swap_space", "num_scheduler_steps", "use_v2_block_manager", "worker_use_ray")
-# Keys that say where a model comes from and how its instance is kept; planning does not want them.
-KEPT_BACK = ("revision", "state", "checks", "secrets", "start_timeout_seconds", "model")
+# Keys that say where a model comes from, and how its instance is kept; planning does not want them.
+SOURCE = ("revision", "verify", "allow_patterns", "ignore_patterns", "allow_pickle")
+KEPT_BACK = (*SOURCE, "state", "secrets", "model")
 DEFAULT_PORT = 8000
 HIDDEN_FOLDERS = ("/home/", "/root/", "/run/user/")  # by the unit's ProtectHome
 
@@ -31,6 +32,12 @@ def wanted(entries: Sequence[Mapping[str, Any]], state: str = "present") -> list
     """Return the entries of that state; what a validated entry leaves open is None and dropped."""
     filled = [{key: value for key, value in entry.items() if value is not None} for entry in entries]
     return [entry for entry in filled if entry.get("state", "present") == state]
+
+
+def models(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries for the role models."""
+    keys = ("name", "model", "trust_remote_code", *SOURCE)
+    return [{key: entry[key] for key in keys if key in entry} for entry in wanted(entries)]
 
 
 def entry_problems(entries: Sequence[Mapping[str, Any]], known: Collection[str]) -> list[str]:
@@ -83,10 +90,16 @@ def port_problems(entries: Sequence[Mapping[str, Any]], listeners: Sequence[Mapp
 
 
 def wishes(
-    entries: Sequence[Mapping[str, Any]], paths: Mapping[str, str], defaults: Mapping[str, Any], host: str
+    entries: Sequence[Mapping[str, Any]],
+    found: Mapping[str, Mapping[str, Any]],
+    defaults: Mapping[str, Any],
+    host: str,
 ) -> Wishes:
-    """Return what to ask vllm_plan for: the entries with the directories of their models, old names translated."""
-    models: list[dict[str, Any]] = []
+    """Return what to ask vllm_plan for: the entries with their models' directories, old names translated.
+
+    `found` is what the role models said about each.
+    """
+    asked_for: list[dict[str, Any]] = []
     warnings: dict[str, list[str]] = {}
     for entry in wanted(entries):
         merged = {**defaults, **entry}
@@ -94,17 +107,17 @@ def wishes(
         options = {key: merged.pop(key) for key in (*PASSED_ON, *OUTDATED) if key in merged}
         translation = translate({**options, **(merged.pop("extra_args", None) or {})})
         asked = {key: value for key, value in merged.items() if key not in KEPT_BACK}
-        models.append(
+        asked_for.append(
             {
                 "host": host,
                 "port": DEFAULT_PORT,
                 **asked,
-                "model": paths.get(name, str(merged["model"])),
+                "model": str(found.get(name, {}).get("path") or merged["model"]),
                 "extra_args": {spell(key): value for key, value in translation.options.items()},
             }
         )
         warnings[name] = list(translation.warnings)
-    return Wishes(models, warnings)
+    return Wishes(asked_for, warnings)
 
 
 def instances(

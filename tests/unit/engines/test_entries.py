@@ -71,7 +71,7 @@ def test_a_port_is_busy_when_somebody_else_has_it(listener: dict[str, Any], refu
 
 def test_wishes_have_paths_and_no_keys_that_planning_does_not_want() -> None:
     entry = {**GOOD, "revision": "main", "max_model_len": None, "disable_log_requests": True, "extra_args": {"seed": 1}}
-    found = wishes([entry], {"a": "/srv/models/org/a/1"}, {"gpu_memory_utilization": 0.8}, "127.0.0.1")
+    found = wishes([entry], {"a": {"path": "/srv/models/org/a/1"}}, {"gpu_memory_utilization": 0.8}, "127.0.0.1")
     assert found.models == [
         {
             "name": "a",
