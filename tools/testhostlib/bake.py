@@ -12,7 +12,7 @@ from pathlib import Path
 from . import lab as labs
 from .errors import LabError
 from .images import SUITES, Layer, baked, keep_layer, layer_dir, prune
-from .model import LAB_NAME, Bind
+from .model import LAB_NAME, Setup
 from .system import cache_dir, locked, state_dir
 
 
@@ -35,8 +35,7 @@ def bake(
     key: str,
     base: str,
     command: Sequence[str],
-    binds: Sequence[Bind] = (),
-    environment: Sequence[tuple[str, str]] = (),
+    setup: Setup,
 ) -> Layer | None:
     """Boot a host from a base, run a command against it, keep what it changed; None if the command fails.
 
@@ -49,7 +48,7 @@ def bake(
         raise LabError(f"{name} is a suite: give the layer another name")
     with locked(cache_dir() / "baking" / f"{name}-{key}"):
         if not (layer_dir(name, key) / "layer.json").exists():
-            return _bake(name, key, base, command, binds, environment)
+            return _bake(name, key, base, command, setup)
     return next(layer for layer in baked() if (layer.name, layer.key) == (name, key))
 
 
@@ -58,12 +57,11 @@ def _bake(
     key: str,
     base: str,
     command: Sequence[str],
-    binds: Sequence[Bind],
-    environment: Sequence[tuple[str, str]],
+    setup: Setup,
 ) -> Layer | None:
     lab_name = f"bake-{name}"[:24].rstrip("-") + f"-{key[:6]}"
     labs.down(lab_name)  # the lock is ours: what there is was left by one that died
-    lab = labs.up(lab_name, [(name, base)], binds, environment, owner_pid=os.getpid())
+    lab = labs.up(lab_name, [(name, base)], setup, owner_pid=os.getpid())
     try:
         print(f"baking {name}:{key} on {base}", file=sys.stderr)
         directory = state_dir() / lab.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def create(path: Path) -> None:
             f"cannot make the cgroup {path}: {error.strerror}. "
             "In a container? Test hosts need a machine, or a privileged one with a writable cgroup2."
         ) from error
+    if not (path / "cgroup.kill").exists():
+        raise LabError(f"kernel {os.uname().release} cannot kill a cgroup as a whole: test hosts need Linux 5.14")
 
 
 def populated(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from . import bake, guest, images, inventory, lab, requirements
 from .errors import LabError
-from .model import Bind, parse_environment, parse_host, scenario_lab
+from .model import Bind, Setup, parse_environment, parse_host, scenario_lab
 from .system import state_dir
 
 
@@ -27,8 +28,13 @@ def parser() -> argparse.ArgumentParser:
     one = verbs.add_parser("up", help="boot a lab of hosts and print the path of its inventory")
     _lab_option(one)
     one.add_argument("--base", default="bookworm", metavar="BASE", help="SUITE, or NAME[:KEY] of what was baked")
-    one.add_argument("--owner", type=int, default=os.environ.get("TESTHOST_OWNER"), metavar="PID",
-                     help="`list` calls the lab stale once this process is gone (default: $TESTHOST_OWNER)")  # fmt: skip
+    one.add_argument(
+        "--owner",
+        type=int,
+        default=os.environ.get("TESTHOST_OWNER"),
+        metavar="PID",
+        help="the lab is stale once this process is gone (default: $TESTHOST_OWNER)",
+    )
     one.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="for the hosts to answer")
     one.add_argument("hosts", nargs="+", metavar="HOST[=BASE]")
     _guest_options(one)
@@ -95,8 +101,13 @@ def _lab_name(options: argparse.Namespace) -> str:
 
 
 def _guest_options(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--bind", action="append", default=[], metavar="SRC:DST[:ro]",
-                      help="show a directory of this machine in every host")  # fmt: skip
+    verb.add_argument(
+        "--bind",
+        action="append",
+        default=[],
+        metavar="SRC:DST[:ro]",
+        help="show a directory of this machine in every host",
+    )
     verb.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for /etc/environment")
     _install_option(verb)
 
@@ -105,14 +116,18 @@ def _install_option(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--install-missing", action="store_true", help="apt-get install what this machine lacks")
 
 
+def _setup(options: argparse.Namespace) -> Setup:
+    binds = tuple(Bind.parse(text) for text in options.bind)
+    return Setup(binds, tuple(parse_environment(text) for text in options.env))
+
+
 def _up(options: argparse.Namespace) -> int:
     requirements.ensure(options.install_missing)
     hosts = [parse_host(text, options.base) for text in options.hosts]
     made = lab.up(
         _lab_name(options),
         hosts,
-        [Bind.parse(text) for text in options.bind],
-        [parse_environment(text) for text in options.env],
+        _setup(options),
         int(options.owner) if options.owner else None,
         options.timeout,
     )
@@ -162,8 +177,7 @@ def _inventory(options: argparse.Namespace) -> int:
 
 def _exec(options: argparse.Namespace) -> int:
     words = options.command[1:] if options.command[:1] == ["--"] else options.command
-    command = lab.ssh_command(lab.get(options.lab), options.host, words)
-    os.execvp(command[0], command)
+    return subprocess.run(lab.ssh_command(lab.get(options.lab), options.host, words), check=False).returncode
 
 
 def _base(options: argparse.Namespace) -> int:
@@ -179,8 +193,7 @@ def _bake(options: argparse.Namespace) -> int:
         options.key or bake.key_of(options.key_of),
         options.base,
         options.command,
-        [Bind.parse(text) for text in options.bind],
-        [parse_environment(text) for text in options.env],
+        _setup(options),
     )
     if layer is None:
         raise LabError(f"{options.command[0]} failed: nothing is kept")
@@ -203,6 +216,8 @@ def _supervise(options: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; its failure is one message, not a traceback."""
     options = parser().parse_args(argv)
+    # A shell that became root by `su` lacks the directories of root's programs.
+    os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
     verb: Callable[[argparse.Namespace], int] = options.run
     try:
         return verb(options)

@@ -47,7 +47,7 @@ def environment_file(lab: Lab, has_own_cas: bool, caller: Mapping[str, str]) -> 
     pairs = {name: caller[name] for name in PROXY_VARIABLES if caller.get(name)}
     if has_own_cas:
         pairs.update(dict.fromkeys(("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE"), CA_BUNDLE))
-    pairs.update(lab.environment)
+    pairs.update(lab.setup.environment)
     return "".join(f'{name}="{value}"\n' for name, value in pairs.items())
 
 
@@ -112,8 +112,7 @@ def spawn(lab: Lab, host: Host, directory: Path) -> subprocess.Popen[bytes]:
     supervise = [sys.executable, str(COMMAND), "_supervise", str(directory.parent.parent), host.name]
     with (directory / "console.log").open("wb") as console:
         return subprocess.Popen(
-            ["sh", "-c", enter, "sh", str(cgroup)]
-            + ["unshare", "--mount", "--propagation", "private", "--", *supervise],
+            ["sh", "-c", enter, "sh", cgroup, "unshare", "--mount", "--propagation", "private", "--", *supervise],
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
@@ -142,7 +141,7 @@ def nspawn_command(lab: Lab, host: Host, root: Path) -> list[str]:
         "--capability=CAP_BPF,CAP_NET_ADMIN",
         "--system-call-filter=bpf",
     ]
-    words += [f"--bind{'-ro' if b.read_only else ''}={b.source}:{b.target}" for b in lab.binds]
+    words += [f"--bind{'-ro' if b.read_only else ''}={b.source}:{b.target}" for b in lab.setup.binds]
     return words
 
 

@@ -48,6 +48,7 @@ MACHINE_FILES = (
     "etc/machine-id",
     "etc/resolv.conf",
     "etc/environment",
+    "etc/ssl/certs/ca-certificates.crt",
     "etc/systemd/network/10-host0.network",
     "root/.ssh/authorized_keys",
     "root/.ansible",
@@ -55,6 +56,7 @@ MACHINE_FILES = (
 )
 MACHINE_GLOBS = (
     "etc/ssh/ssh_host_*",
+    "usr/local/share/ca-certificates/*",
     "tmp/*",
     "tmp/.*",
     "var/tmp/*",
@@ -62,6 +64,7 @@ MACHINE_GLOBS = (
     "var/cache/apt/archives/*.deb",
 )
 KEEP_LAYERS = 2
+GRACE_SECONDS = 3600
 
 
 def recipe(suite: str) -> str:
@@ -97,8 +100,12 @@ class Layer:
 
 def resolve(reference: str) -> tuple[str, ...]:
     """Layers of `SUITE`, `NAME:KEY` or `NAME` (the last one baked), the topmost first. Builds a suite."""
-    if reference in SUITES:
-        return (str(ensure_base(reference)),)
+    roots = (str(ensure_base(reference)),) if reference in SUITES else _baked_roots(reference)
+    _mark_used(roots)
+    return roots
+
+
+def _baked_roots(reference: str) -> tuple[str, ...]:
     name, _, key = reference.partition(":")
     found = [layer for layer in baked() if layer.name == name and key in ("", layer.key)]
     if not found:
@@ -132,10 +139,20 @@ def _build(suite: str, root: Path) -> None:
     remove_tree(building)
     building.mkdir()
     started = time.monotonic()
-    options = [f"--include={','.join(PACKAGES)}", *(f"--aptopt={option}" for option in APT_OPTIONS)]
+    options: list[str | Path] = [f"--include={','.join(PACKAGES)}", *(f"--aptopt={option}" for option in APT_OPTIONS)]
     hooks = [f"--customize-hook={hook}" for hook in CUSTOMIZE]
     # A process namespace that dies with this process, so that a killed build leaves nothing running.
-    boxed = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    boxed: list[str | Path] = [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]
     command = ["mmdebstrap", "--variant=minbase", "--quiet", *options, *hooks, suite, building / "root"]
     run([*boxed, *command])
     building.rename(root.parent)
@@ -180,17 +197,28 @@ def _same_device(one: Path, other: Path) -> bool:
 
 
 def prune(in_use: Iterable[str]) -> list[Path]:
-    """Delete bases of older recipes and all but the newest layers of each name, unless a lab stands on them."""
-    used = {str(Path(root).parent) for root in in_use}
-    layers = sorted(baked(), key=lambda layer: layer.created, reverse=True)
-    keep: list[Layer] = []
-    for layer in layers:
-        if sum(kept.name == layer.name for kept in keep) < KEEP_LAYERS or str(layer.directory) in used:
-            keep.append(layer)
-    used |= {str(Path(root).parent) for layer in keep for root in layer.roots}
-    used |= {str(cache_dir() / "bases" / base_name(suite)) for suite in SUITES}
+    """Delete bases of other recipes and all but the newest layers of each name.
+
+    What a lab stands on stays, and so does what was used lately: another checkout may be about to.
+    """
+    kept = {str(cache_dir() / "bases" / base_name(suite)) for suite in SUITES}
+    kept |= {str(Path(root).parent) for root in in_use}
+    per_name: dict[str, int] = {}
+    for layer in sorted(baked(), key=lambda layer: layer.created, reverse=True):
+        per_name[layer.name] = per_name.get(layer.name, 0) + 1
+        if per_name[layer.name] <= KEEP_LAYERS or not _idle(layer.directory):
+            kept |= {str(Path(root).parent) for root in layer.roots}
     found = [*(cache_dir() / "bases").glob("*-*"), *(cache_dir() / "layers").glob("*/[!.]*")]
-    unused = [path for path in found if str(path) not in used]
-    for path in unused:
+    superseded = [path for path in found if str(path) not in kept and _idle(path)]
+    for path in superseded:
         remove_tree(path)
-    return unused
+    return superseded
+
+
+def _idle(directory: Path) -> bool:
+    return time.time() - directory.stat().st_mtime > GRACE_SECONDS
+
+
+def _mark_used(roots: Iterable[str]) -> None:
+    for root in roots:
+        os.utime(Path(root).parent)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from pathlib import Path
 from . import cgroups, guest, inventory, network
 from .errors import LabError
 from .images import resolve
-from .model import Bind, Host, Lab, Process, check_names, host_address
+from .model import Host, Lab, Process, Setup, check_names, host_address
 from .system import locked, mounts_below, remove_tree, run, start_time, state_dir, wait_for, write_atomically
 
 LAB_FILE = "lab.json"
@@ -25,8 +27,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 def up(
     name: str,
     hosts: Sequence[tuple[str, str]],
-    binds: Sequence[Bind] = (),
-    environment: Sequence[tuple[str, str]] = (),
+    setup: Setup,
     owner_pid: int | None = None,
     timeout_seconds: float = 60,
 ) -> Lab:
@@ -35,59 +36,51 @@ def up(
     Only kill -9 and power loss leave something, which `down` finds through the lab's state file.
     """
     check_names(name, [host for host, _ in hosts])
-    for bind in binds:
+    for bind in setup.binds:
         if not Path(bind.source).exists():
             raise LabError(f"--bind {bind.source}: no such file or directory")
     dns = network.machine_nameservers()
     if not dns:
         raise LabError("no name server in /etc/resolv.conf that another host could reach")
     layers = {base: resolve(base) for base in {base for _, base in hosts}}
-    lab = _register(name, hosts, layers, binds, environment, owner_pid)
-    with _undone_unless_finished(lab):
+    wanted = Lab(
+        name=name,
+        subnet=0,
+        hosts=tuple(
+            Host(host, number, host_address(0, number), base, layers[base]) for number, (host, base) in enumerate(hosts)
+        ),
+        starter=_process(os.getpid()),
+        created=time.time(),
+        checkout=str(CHECKOUT),
+        setup=setup,
+        owner=_process(owner_pid) if owner_pid else None,
+    )
+    with _undone_unless_finished(name):
+        lab = _register(wanted)
         _boot(lab, dns, timeout_seconds)
-        lab = _mark_ready(lab)
+        lab = dataclasses.replace(lab, ready=True)
+        write_atomically(state_dir() / name / LAB_FILE, lab.to_json())
     return lab
 
 
-def _register(
-    name: str,
-    hosts: Sequence[tuple[str, str]],
-    layers: dict[str, tuple[str, ...]],
-    binds: Sequence[Bind],
-    environment: Sequence[tuple[str, str]],
-    owner_pid: int | None,
-) -> Lab:
+def _register(wanted: Lab) -> Lab:
     """Take a subnet and write the state file: from here on `down` knows what there may be."""
     state = state_dir()
     with locked(state):
-        if (state / name).exists():
+        if (state / wanted.name).exists():
             raise LabError(
-                f"lab {name} exists already (see `testhost list`): "
-                f"`testhost down --lab {name}` removes it, or choose another name"
+                f"lab {wanted.name} exists already (see `testhost list`): "
+                f"`testhost down --lab {wanted.name}` removes it, or choose another name"
             )
-        subnet = network.choose_subnet([lab.subnet for lab in labs()], network.networks_in_use())
-        lab = Lab(
-            name=name,
-            subnet=subnet,
-            hosts=tuple(
-                Host(host, number, host_address(subnet, number), base, layers[base])
-                for number, (host, base) in enumerate(hosts)
-            ),
-            starter=_process(os.getpid()),
-            created=time.time(),
-            checkout=str(CHECKOUT),
-            binds=tuple(binds),
-            environment=tuple(environment),
-            owner=_process(owner_pid) if owner_pid else None,
-        )
-        directory = state / name
-        partial = state / f".new-{name}"
+        taken = [lab.subnet for lab in labs()] + network.bridges_in_use()
+        lab = wanted.moved_to(network.choose_subnet(taken, network.networks_in_use()))
+        if not (state / FORWARD_FILE).exists():
+            write_atomically(state / FORWARD_FILE, network.IP_FORWARD.read_text())
+        partial = state / f".new-{lab.name}"
         remove_tree(partial)
         partial.mkdir(mode=0o700)
         (partial / LAB_FILE).write_text(lab.to_json())
-        if not (state / FORWARD_FILE).exists():
-            write_atomically(state / FORWARD_FILE, network.IP_FORWARD.read_text())
-        partial.rename(directory)
+        partial.rename(state / lab.name)
         network.IP_FORWARD.write_text("1")
     return lab
 
@@ -134,14 +127,8 @@ def console_tail(lab: Lab, host: Host, lines: int = 25) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _mark_ready(lab: Lab) -> Lab:
-    text = lab.to_json().replace('"ready": false', '"ready": true')
-    write_atomically(state_dir() / lab.name / LAB_FILE, text)
-    return Lab.from_json(text)
-
-
 @contextlib.contextmanager
-def _undone_unless_finished(lab: Lab) -> Iterator[None]:
+def _undone_unless_finished(name: str) -> Iterator[None]:
     """Take the lab down again if its start fails or is interrupted, by whatever signal."""
     with _signals_as_exceptions():
         try:
@@ -149,7 +136,10 @@ def _undone_unless_finished(lab: Lab) -> Iterator[None]:
         except BaseException:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)
-            _remove(lab)
+            lab = find(name)
+            if lab and lab.starter == _process(os.getpid()):
+                _remove(lab)
+                print(f"lab {name} did not come up: removed what there was of it", file=sys.stderr)
             raise
 
 
@@ -278,7 +268,9 @@ def ssh_command(lab: Lab, host_name: str, words: Sequence[str]) -> list[str]:
     directory = state_dir() / lab.name
     terminal = ["-t"] if not words and sys.stdin.isatty() else []
     options = inventory.ssh_options(directory)
-    return ["ssh", "-i", f"{directory}/key", *options, *terminal, f"root@{host.address}", "--", *words]
+    # One word is a line for the host's shell; several are a command, whose words stay what they are.
+    line = words if len(words) < 2 else [shlex.join(words)]
+    return ["ssh", "-i", f"{directory}/key", *options, *terminal, f"root@{host.address}", "--", *line]
 
 
 def power_off(lab: Lab, timeout_seconds: float = 60) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import ipaddress
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import LabError
@@ -19,6 +19,8 @@ ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NETWORK = ipaddress.ip_network("198.18.0.0/15")
 SUBNET_COUNT = 512
 MAX_HOSTS = 200
+# With nspawn's own prefix and a host's number it just fits into an interface name's 15 characters.
+BRIDGE_PREFIX = "lslab"
 FIRST_HOST = 11  # .1 is the bridge
 
 
@@ -39,6 +41,14 @@ class Bind:
         if not all(path.startswith("/") for path in parts[:2]):
             raise LabError(f"--bind wants two absolute paths, got {text!r}")
         return cls(parts[0], parts[1], len(parts) == 3 and parts[2] == "ro")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every host of a lab gets beyond its base; environment: pairs for /etc/environment."""
+
+    binds: tuple[Bind, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,8 +80,7 @@ class Lab:
     starter: Process
     created: float
     checkout: str
-    binds: tuple[Bind, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
+    setup: Setup = Setup()
     owner: Process | None = None
     ready: bool = False
 
@@ -88,7 +97,12 @@ class Lab:
     @property
     def bridge(self) -> str:
         """Name of the bridge, and of the nft table."""
-        return f"lab{self.subnet}"
+        return f"{BRIDGE_PREFIX}{self.subnet}"
+
+    def moved_to(self, subnet: int) -> Lab:
+        """The same lab in another subnet."""
+        hosts = tuple(replace(host, address=host_address(subnet, host.number)) for host in self.hosts)
+        return replace(self, subnet=subnet, hosts=hosts)
 
     def machine(self, host: Host) -> str:
         """Name that is unique on this machine and short enough for a network interface."""
@@ -103,8 +117,8 @@ class Lab:
         """Read a state file."""
         data = json.loads(text)
         data["hosts"] = tuple(Host(**{**host, "layers": tuple(host["layers"])}) for host in data["hosts"])
-        data["binds"] = tuple(Bind(**bind) for bind in data["binds"])
-        data["environment"] = tuple((name, value) for name, value in data["environment"])
+        binds = tuple(Bind(**bind) for bind in data["setup"]["binds"])
+        data["setup"] = Setup(binds, tuple((name, value) for name, value in data["setup"]["environment"]))
         data["starter"] = Process(**data["starter"])
         data["owner"] = Process(**data["owner"]) if data["owner"] else None
         return cls(**data)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LabError
-from .model import SUBNET_COUNT, Lab, subnet_network
+from .model import BRIDGE_PREFIX, SUBNET_COUNT, Lab, subnet_network
 from .system import run
 
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
@@ -26,19 +26,26 @@ def choose_subnet(taken: Iterable[int], in_use: Iterable[ipaddress.IPv4Network])
     raise LabError(f"all {SUBNET_COUNT} test networks are in use; `testhost list` shows the labs")
 
 
+def bridges_in_use() -> list[int]:
+    """Subnets whose bridge exists, whoever made it."""
+    names = (link["ifname"] for link in _ip("link"))
+    numbers = (name[len(BRIDGE_PREFIX) :] for name in names if name.startswith(BRIDGE_PREFIX))
+    return [int(number) for number in numbers if number.isdecimal()]
+
+
 def networks_in_use() -> list[ipaddress.IPv4Network]:
     """Networks of this machine's addresses and routes, except for the default route."""
     found = [
         f"{address['local']}/{address['prefixlen']}" for link in _ip("addr") for address in link.get("addr_info", [])
     ]
     found += [route["dst"] for route in _ip("route", "show", "table", "all") if route["dst"] != "default"]
-    return [ipaddress.ip_network(text, strict=False) for text in found if text != "0.0.0.0/0"]
+    return [ipaddress.IPv4Network(text, strict=False) for text in found if text != "0.0.0.0/0"]
 
 
 def uplink_mtu() -> int:
     """Largest packet that the default route takes; larger ones from a host might be lost on the way."""
     defaults = [route["dev"] for route in _ip("route", "show", "default")]
-    sizes = [link["mtu"] for link in _ip("link") if link["ifname"] in defaults]
+    sizes: list[int] = [link["mtu"] for link in _ip("link") if link["ifname"] in defaults]
     return min([1500, *sizes])
 
 
@@ -69,7 +76,7 @@ table ip {lab.bridge} {{
   }}
   chain isolate {{
     type filter hook forward priority filter
-    iifname "{lab.bridge}" oifname != "{lab.bridge}" oifname "lab*" drop
+    iifname "{lab.bridge}" oifname != "{lab.bridge}" oifname "{BRIDGE_PREFIX}*" drop
   }}
 }}
 """
@@ -85,19 +92,12 @@ def up(lab: Lab, mtu: int) -> None:
 
 def down(lab: Lab) -> None:
     """Remove the bridge, the hosts' links to it and the NAT, whichever of them exist."""
-    links = [link["ifname"] for link in _ip("link")]
-    for name in links:
+    for link in _ip("link"):
+        name = link["ifname"]
         if name == lab.bridge or name.startswith(f"vb-{lab.bridge}-"):
-            run(["ip", "link", "delete", name], check=False)
-    if json.dumps({"family": "ip", "name": lab.bridge})[1:-1] in _tables():
-        run(["nft", "delete", "table", "ip", lab.bridge])
-
-
-def _tables() -> list[str]:
-    listed = json.loads(run(["nft", "-j", "list", "tables"]))["nftables"]
-    return [
-        json.dumps({"family": e["table"]["family"], "name": e["table"]["name"]})[1:-1] for e in listed if "table" in e
-    ]
+            run(["ip", "link", "delete", name], check=False)  # a dying host takes its link along
+    # Adding first makes it no error that the table does not exist.
+    run(["nft", "-f", "-"], stdin=f"add table ip {lab.bridge}\ndelete table ip {lab.bridge}\n")
 
 
 def _ip(*words: str) -> list[dict[str, Any]]:

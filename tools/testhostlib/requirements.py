@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from . import cgroups
@@ -28,7 +29,7 @@ NEEDED_GIB = 2
 
 def missing_packages() -> list[str]:
     """Debian packages whose programs are not there."""
-    found = {package for program, package in PROGRAMS.items() if not shutil.which(program, path=_path())}
+    found = {package for program, package in PROGRAMS.items() if not shutil.which(program)}
     return sorted(found if KEYRING.exists() else {*found, "debian-archive-keyring"})
 
 
@@ -74,12 +75,8 @@ def ensure(install: bool) -> None:
     """Install what is missing, if wanted, and refuse to go on with any problem left."""
     packages = missing_packages()
     if install and packages and os.geteuid() == 0:
-        run(["sh", "-c", f"DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; {install_command(packages)}"])
+        print(f"installing {', '.join(packages)}", file=sys.stderr)
+        run(["sh", "-c", f"export DEBIAN_FRONTEND=noninteractive; {install_command(packages)}"])
     found = problems()
     if found:
         raise LabError("test hosts cannot run here:\n" + "\n".join(f"  - {problem}" for problem in found))
-
-
-def _path() -> str:
-    """PATH with the directories of root's programs, which Debian leaves out for others."""
-    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])

@@ -33,7 +33,7 @@ def run(argv: Sequence[str | Path], stdin: str | None = None, check: bool = True
     except FileNotFoundError:
         raise LabError(f"{words[0]} is not installed: see `testhost requirements`") from None
     if check and done.returncode != 0:
-        said = done.stderr.strip() or done.stdout.strip() or "it said nothing"
+        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing")[-2000:]
         raise LabError(f"`{' '.join(words)}` failed with status {done.returncode}: {said}")
     return done.stdout
 
