@@ -1,0 +1,139 @@
+"""The door as its clients see it: HTTPS to the gateway's address, checked against the private CA."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+
+SCENARIO = Path(__file__).resolve().parents[1]
+NAME = "llm.test"
+APP = "app-current-0123456789abcdefghijklmnop"
+APP_NEXT = "app-next-0123456789abcdefghijklmnopqrs"
+APP_EXPIRED = "app-expired-0123456789abcdefghijklmnop"
+GREEDY = "greedy-0123456789abcdefghijklmnopqrstuv"
+NARROW = "narrow-0123456789abcdefghijklmnopqrstuv"
+KEYS = (APP, APP_NEXT, APP_EXPIRED, GREEDY, NARROW)
+CHAT = "/v1/chat/completions"
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The code of an error, which must have OpenAI's shape."""
+        assert self.headers["content-type"] == "application/json", self
+        error = self.json["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["message"]
+        assert error["type"]
+        return error["code"]
+
+
+@dataclass(frozen=True)
+class Door:
+    address: str
+    ca: str
+    context: ssl.SSLContext = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "context", ssl.create_default_context(cafile=self.ca))
+
+    def socket(self, timeout: float = 60) -> ssl.SSLSocket:
+        plain = socket.create_connection((self.address, 443), timeout=timeout)
+        return self.context.wrap_socket(plain, server_hostname=NAME)
+
+    def connect(self) -> http.client.HTTPConnection:
+        connection = http.client.HTTPConnection(NAME, timeout=60)
+        connection.sock = self.socket()
+        return connection
+
+    def ask(
+        self, path: str, body: Any = None, key: str | None = APP, method: str | None = None, **headers: str
+    ) -> Reply:
+        """One request on a connection of its own. Underscores in the names of headers are hyphens."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if key is not None:
+            sent["Authorization"] = f"Bearer {key}"
+        if isinstance(body, (dict, list)):
+            body = json.dumps(body)
+        connection = self.connect()
+        try:
+            connection.request(method or ("GET" if body is None else "POST"), path, body, sent)
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Reply(response.status, found, response.read())
+        finally:
+            connection.close()
+
+    def chat(self, model: str = "tiny", key: str | None = APP, tokens: int = 8, **options: Any) -> Reply:
+        return self.ask(CHAT, question(model, tokens, **options), key)
+
+    def stream(self, model: str = "tiny", key: str = APP, tokens: int = 8) -> http.client.HTTPResponse:
+        """Begin a streamed chat and return the open response."""
+        connection = self.connect()
+        body = json.dumps(question(model, tokens, stream=True))
+        connection.request("POST", CHAT, body, {"Authorization": f"Bearer {key}"})
+        response = connection.getresponse()
+        assert response.status == 200, response.read()
+        return response
+
+    def raw(self, data: bytes, timeout: float = 20) -> bytes:
+        """Send bytes as they are and return all that comes back until the connection ends."""
+        received = b""
+        with self.socket(timeout) as connection:
+            connection.sendall(data)
+            while True:
+                try:
+                    chunk = connection.recv(65536)
+                except (ConnectionResetError, ssl.SSLEOFError):
+                    return received
+                if not chunk:
+                    return received
+                received += chunk
+
+
+def question(model: str, tokens: int, **options: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": tokens, **options}
+
+
+def chunks(response: http.client.HTTPResponse) -> Iterator[Any]:
+    """The chunks of a streamed reply, up to [DONE]."""
+    for line in response:
+        if line.startswith(b"data: "):
+            data = line[6:].strip()
+            if data == b"[DONE]":
+                return
+            yield json.loads(data)
+    raise AssertionError("the stream ended without [DONE]")
+
+
+@pytest.fixture(scope="session")
+def addresses() -> dict[str, str]:
+    """Address of every host of the lab."""
+    inventory = InventoryManager(DataLoader(), sources=[str(SCENARIO / "inventory")])
+    return {host.name: host.vars["ansible_host"] for host in inventory.get_hosts("all")}
+
+
+@pytest.fixture(scope="session")
+def door(addresses: dict[str, str]) -> Door:
+    folder = os.environ.get("MOLECULE_EPHEMERAL_DIRECTORY") or "/tmp"  # noqa: S108 - as in group_vars
+    return Door(addresses["gate"], f"{folder}/llm-serving-gateway-ca.pem")
