@@ -41,8 +41,6 @@ def install_command(packages: list[str]) -> str:
 def problems() -> list[str]:
     """What keeps this machine from running test hosts, each with its remedy."""
     found = []
-    if os.geteuid() != 0:
-        found.append("this needs root, since hosts mount, bridge and boot: run it with sudo")
     packages = missing_packages()
     if packages:
         found.append(f"not installed: {', '.join(packages)}. Run: {install_command(packages)}")
@@ -73,8 +71,10 @@ def _space(what: str, path: Path) -> list[str]:
 
 def ensure(install: bool) -> None:
     """Install what is missing, if wanted, and refuse to go on with any problem left."""
+    if os.geteuid() != 0:
+        raise LabError("this needs root, since hosts mount, bridge and boot: run it with sudo")
     packages = missing_packages()
-    if install and packages and os.geteuid() == 0:
+    if install and packages:
         print(f"installing {', '.join(packages)}", file=sys.stderr)
         run(["sh", "-c", f"export DEBIAN_FRONTEND=noninteractive; {install_command(packages)}"])
     found = problems()
