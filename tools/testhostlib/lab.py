@@ -16,8 +16,8 @@ from pathlib import Path
 from . import cgroups, guest, inventory, network
 from .errors import LabError
 from .images import resolve
-from .model import Host, Lab, Process, Setup, check_names, host_address
-from .system import locked, mounts_below, remove_tree, run, start_time, state_dir, wait_for, write_atomically
+from .model import Host, Lab, Process, Setup, check_names, host_address, scenario_lab
+from .system import cache_dir, locked, mounts_below, remove_tree, run, start_time, state_dir, wait_for, write_atomically
 
 LAB_FILE = "lab.json"
 FORWARD_FILE = "ip_forward.was"
@@ -39,6 +39,9 @@ def up(
     for bind in setup.binds:
         if not Path(bind.source).exists():
             raise LabError(f"--bind {bind.source}: no such file or directory")
+    for path in (state_dir(), cache_dir(), *(Path(bind.source) for bind in setup.binds)):
+        if path.resolve().is_relative_to("/run"):
+            raise LabError(f"{path}: what is below /run stays hidden from hosts; choose another place")
     dns = network.machine_nameservers()
     if not dns:
         raise LabError("no name server in /etc/resolv.conf that another host could reach")
@@ -237,8 +240,8 @@ def find(name: str) -> Lab | None:
 
 
 def get(name: str) -> Lab:
-    """A lab by its name, which must exist."""
-    lab = find(name)
+    """A lab by its name, or this checkout's lab of that scenario; it must exist."""
+    lab = find(name) or find(scenario_lab(name, CHECKOUT))
     if lab is None:
         known = ", ".join(lab.name for lab in labs()) or "none"
         raise LabError(f"there is no lab {name}; labs on this machine: {known}")

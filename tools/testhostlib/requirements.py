@@ -25,6 +25,8 @@ PROGRAMS = {
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 NEEDED_GIB = 2
+# File systems that cannot hold the upper layer of an overlay.
+NO_UPPER_LAYER = ("overlay", "nfs", "nfs4", "cifs", "9p", "virtiofs", "vboxsf", "fuse")
 
 
 def missing_packages() -> list[str]:
@@ -52,9 +54,24 @@ def problems() -> list[str]:
             )
     except LabError as error:
         found.append(str(error))
+    kind = file_system(state_dir(), Path("/proc/self/mountinfo").read_text())
+    if kind.partition(".")[0] in NO_UPPER_LAYER:
+        found.append(
+            f"{state_dir()} is on {kind}, which cannot hold what hosts write: "
+            "set TESTHOST_STATE to a directory on ext4, xfs, btrfs or tmpfs"
+        )
     for what, path in (("running hosts", state_dir()), ("base images", cache_dir())):
         found += _space(what, path)
     return found
+
+
+def file_system(path: Path, mountinfo: str) -> str:
+    """Type of the file system that a path is on, or will be."""
+    kinds = {}
+    for line in mountinfo.splitlines():
+        fields = line.split()
+        kinds[fields[4]] = fields[fields.index("-") + 1]
+    return next(kinds[str(place)] for place in (path, *path.parents) if str(place) in kinds)
 
 
 def _space(what: str, path: Path) -> list[str]:
