@@ -16,13 +16,22 @@ from typing import TYPE_CHECKING, Callable, Protocol
 
 from . import completeness
 from .digests import GIT_SHA1, Digest, find_corrupt
-from .errors import AbsentError, CorruptError, HubUnreachableError, IncompleteError
+from .errors import AbsentError, CorruptError, DiskFullError, HubUnreachableError, IncompleteError
 from .manifest import FileEntry, Manifest, read_manifest
-from .names import Selection, check_repo, check_revision, is_commit, is_pickle, is_transformers_weight, short
+from .names import (
+    MANIFEST_NAME,
+    Selection,
+    check_repo,
+    check_revision,
+    is_commit,
+    is_pickle,
+    is_transformers_weight,
+    short,
+)
 from .progress import Progress
 from .space import require_space
 from .store import Home
-from .transfer import Fetcher, Patience, StoppedError
+from .transfer import DISK_FULL, Fetcher, Patience, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -117,12 +126,24 @@ class Keeper:
         self._patience = patience
         self._home = Home(wish.root, wish.repo)
         self._hashed_all = False
+        self._bad: list[FileEntry] = []
 
     def keep(self) -> Outcome:
         """Make the wish true, or say what it would take. Raises ModelError's kinds and OSError.
 
         What is there, pinned and proved costs neither the Hub nor a hash.
         """
+        try:
+            return self._keep()
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise DiskFullError(
+                    f"{error.filename or self._home.path}: the file system filled up ({error.strerror}); something else"
+                    " writes to it. What came is kept: free room and run again."
+                ) from error
+            raise
+
+    def _keep(self) -> Outcome:
         wish = self._wish
         commit = wish.revision if is_commit(wish.revision) else None
         if wish.offline:
@@ -181,6 +202,7 @@ class Keeper:
         self._hashed_all = survey.hashed + len(survey.missing) >= len(manifest.files)
         if checked != manifest and not wish.dry_run:
             checked.write(folder)
+        self._bad = survey.missing
         if survey.missing:
             return None
         if not wish.dry_run:
@@ -212,8 +234,7 @@ class Keeper:
         outcome = self._check_present(commit)
         if outcome:
             return outcome
-        survey = self._survey(folder, manifest.files, manifest.files, full=wish.verify == FULL and wish.dry_run)
-        names = [entry.path for entry in survey.missing]
+        names = [entry.path for entry in self._bad]
         raise CorruptError(
             f"{folder}: {', '.join(names)} {'is' if len(names) == 1 else 'are'} missing or not what the Hub stated."
             " Run without the option offline: only that will be fetched again."
@@ -437,6 +458,9 @@ class Keeper:
             if entry.path not in wanted:
                 (base / entry.path).unlink(missing_ok=True)
         shutil.rmtree(base / ".xet", ignore_errors=True)
+        # What a run that was killed while it wrote a manifest left.
+        for part in base.glob(f"{MANIFEST_NAME}.*.part"):
+            part.unlink()
 
 
 def check_folder(folder: Path, verify: str) -> Outcome:

@@ -1,0 +1,110 @@
+"""The module as Ansible runs it: its arguments in, its JSON out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.llm.serving.plugins.filter import models as filters
+from ansible_collections.llm.serving.plugins.modules import hf_model
+
+from .conftest import REPO, TOKEN, Hub
+
+
+def run(**arguments: Any) -> dict[str, Any]:
+    out = io.StringIO()
+    with patch_module_args(arguments), contextlib.redirect_stdout(out), pytest.raises(SystemExit):
+        hf_model.main()
+    return json.loads(out.getvalue())
+
+
+@pytest.fixture
+def base(hub: Hub, tmp_path: Path) -> dict[str, Any]:
+    return {"repo": REPO, "root": str(tmp_path / "models"), "endpoint": hub.endpoint}
+
+
+def test_check_run_check_run(hub: Hub, base: dict[str, Any]) -> None:
+    check = {"_ansible_check_mode": True, "_ansible_diff": True}
+    answers = [run(**base, **check), run(**base), run(**base, **check), run(**base)]
+    assert [a["changed"] for a in answers] == [True, True, False, False]
+    assert answers[0]["download_bytes"] == answers[1]["downloaded_bytes"] > 6_000_000
+    assert answers[0]["diff"] == answers[1]["diff"]
+    assert answers[0]["diff"]["before"] == ""
+    assert "config.json 586 git-sha1:" in answers[0]["diff"]["after"]
+    assert answers[2]["diff"]["before"] == answers[2]["diff"]["after"]
+    # RV(commit) names the directory
+    assert answers[1]["path"] == f"{base['root']}/{REPO}/{answers[1]['commit']}"
+    assert sum(f["size_bytes"] for f in answers[1]["files"]) == answers[1]["size_bytes"]
+
+
+def test_absent(base: dict[str, Any]) -> None:
+    commit = run(**base)["commit"]
+    check = run(**base, state="absent", _ansible_check_mode=True)
+    assert (check["changed"], check["removed"]) == (True, [commit])
+    assert run(**base)["changed"] is False
+    assert run(**base, state="absent", revision="0" * 40)["changed"] is False
+    assert run(**base, state="absent", revision="main")["removed"] == [commit]
+    assert run(**base, state="absent")["changed"] is False
+
+
+def test_a_path_is_checked_only(hub: Hub, tmp_path: Path) -> None:
+    answer = run(path=str(hub.model))
+    assert (answer["changed"], answer["verified"], answer["commit"]) == (False, "structure", None)
+    assert {f["digest"] for f in answer["files"]} == {None}
+    assert "no such directory" in run(path=str(tmp_path / "no"))["msg"]
+    assert "name it by repo" in run(path=str(tmp_path), state="absent")["msg"]
+
+
+def test_the_token_is_not_told(base: dict[str, Any]) -> None:
+    answer = run(**{**base, "repo": "acme/gated"}, token=TOKEN)
+    assert answer["changed"]
+    assert TOKEN not in json.dumps(answer).replace(json.dumps(answer.get("invocation", {})), "")
+
+
+def test_errors_are_messages(base: dict[str, Any]) -> None:
+    answer = run(**{**base, "repo": "acme/gated"})
+    assert answer["failed"]
+    assert "models_hub_token" in answer["msg"]
+
+
+# The role's filters
+
+PINNED = "a" * 40
+
+
+def test_unpinned_revisions_are_told() -> None:
+    models = [{"model": "a/b"}, {"model": "a/c", "revision": PINNED}, {"model": "/srv/x"}]
+    assert len(filters.models_problems(models, "warn")["warnings"]) == 1
+    assert len(filters.models_problems(models, "refuse")["errors"]) == 1
+    assert filters.models_problems(models, "accept") == {"errors": [], "warnings": []}
+
+
+def test_code_from_the_repository_needs_a_commit() -> None:
+    problems = filters.models_problems([{"name": "x", "model": "a/b", "trust_remote_code": True}], "accept")
+    assert "models_list, x: trust_remote_code" in problems["errors"][0]
+    pinned = {"model": "a/b", "trust_remote_code": True, "revision": PINNED}
+    assert filters.models_problems([pinned], "accept")["errors"] == []
+
+
+def test_names_must_differ_and_be_names() -> None:
+    errors = filters.models_problems([{"model": "a/b"}, {"model": "a/b"}, {"model": "b"}], "accept")["errors"]
+    assert len(errors) == 2
+
+
+def test_the_result_is_by_name() -> None:
+    models = [
+        {"model": "a/b", "name": "x", "revision": PINNED},
+        {"model": "/srv/y"},
+        {"model": "a/c", "state": "absent"},
+    ]
+    wanted = filters.models_wanted(models, "/srv/models")
+    results = [{"skipped": True}, {"path": "/srv/y", "verified": "structure"}, {"changed": True}]
+    summary = filters.models_result(wanted, results)
+    assert list(summary) == ["x", "/srv/y"]
+    assert (summary["x"]["path"], summary["x"]["present"]) == (f"/srv/models/a/b/{PINNED}", False)
+    assert summary["/srv/y"]["present"]
