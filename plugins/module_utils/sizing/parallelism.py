@@ -13,16 +13,15 @@ VOCABULARY_PADDING = 64
 def tensor_parallel_problem(shape: ModelShape, size: int) -> str | None:
     """Why the model cannot be split over `size` ranks; None when it can.
 
-    Attention heads must divide evenly (vLLM ModelConfig.verify_with_parallel_config), expert and
-    feed-forward columns too, and a quantized matrix only between groups of columns that share a scale.
+    Attention heads must divide evenly (vLLM ModelConfig.verify_with_parallel_config), the padded vocabulary,
+    the vision tower's heads, expert and feed-forward columns too, and a quantized matrix only between groups
+    of columns that share a scale.
     """
     if size == 1:
         return None
-    if shape.query_heads % size:
-        return f"{shape.query_heads} attention heads do not divide by {size}"
-    heads = shape.kv_heads
-    if not shape.is_mla and heads and heads % size and size % heads:
-        return f"{heads} key/value heads neither divide by {size} nor can be replicated evenly"
+    problem = _head_problem(shape, size)
+    if problem:
+        return problem
     columns = {layer.mlp.intermediate for layer in shape.layers if layer.mlp is not None}
     group = shape.quantization.group_size if shape.quantization.bits < 8 else 0
     for width in sorted(columns):
@@ -30,6 +29,19 @@ def tensor_parallel_problem(shape: ModelShape, size: int) -> str | None:
             return f"a feed-forward width of {width} does not divide by {size}"
         if group and (width // size) % group:
             return f"quantization groups of {group} columns do not fit into {width} / {size}"
+    return None
+
+
+def _head_problem(shape: ModelShape, size: int) -> str | None:
+    if shape.query_heads % size:
+        return f"{shape.query_heads} attention heads do not divide by {size}"
+    heads = shape.kv_heads
+    if not shape.is_mla and heads and heads % size and size % heads:
+        return f"{heads} key/value heads neither divide by {size} nor can be replicated evenly"
+    if padded_vocabulary(shape) % size:
+        return f"a vocabulary of {padded_vocabulary(shape)} rows does not divide by {size}"
+    if shape.vision is not None and shape.vision.heads % size:
+        return f"{shape.vision.heads} heads of the vision tower do not divide by {size}"
     return None
 
 

@@ -75,11 +75,6 @@ def _setup(wish: Wish, files: ModelFiles, host: Host, notes: Notes) -> Setup:
     ranks_here = -(-tensor_parallel * pipeline_parallel // nodes)
     cpu.check(shape, dtype, kv_cache_dtype, ranks_here, host.numa_nodes)
     sequences, tokens = choose_batch(wish, profile(wish.profile), shape, notes, MOST_BATCHED_TOKENS)
-    limit = length_limit(wish, shape)
-    if wish.values.get("max_model_len") is None:
-        notes.because(f"max_model_len {limit}: all that the model allows.")
-    else:
-        notes.because(f"max_model_len {limit}: set by the operator.")
     for key in ("gpu_memory_utilization", "gpus", "gpu_indices"):
         if wish.values.get(key) is not None:
             notes.warn(f"{key} has no effect on a CPU host.")
@@ -90,7 +85,7 @@ def _setup(wish: Wish, files: ModelFiles, host: Host, notes: Notes) -> Setup:
         utilization=1.0,
         dtype=dtype,
         kv_cache_dtype=kv_cache_dtype,
-        max_model_len=limit,
+        max_model_len=length_limit(wish, shape),
         max_num_seqs=sequences,
         max_num_batched_tokens=tokens,
         version=host.version,
@@ -111,7 +106,7 @@ def _demand(setup: Setup) -> tuple[int, int]:
 
 def _finish(instance: _Instance, host: Host) -> Plan:
     wish, notes, space_gib = instance.wish, instance.notes, instance.space_gib
-    setup = replace(instance.setup, kv_cache_memory_bytes=space_gib * GIB)
+    setup = _with_length(instance)
     found = estimate(setup)
     if found.expected.concurrency < 1:
         raise _too_small(instance, setup, found)
@@ -131,6 +126,26 @@ def _finish(instance: _Instance, host: Host) -> Plan:
         reasons=tuple(notes.reasons),
         warnings=(*notes.warnings, *unsafe),
     )
+
+
+def _with_length(instance: _Instance) -> Setup:
+    """The operator's length, or the longest of which the profile's number of requests, or one, fits."""
+    wish, notes = instance.wish, instance.notes
+    setup = replace(instance.setup, kv_cache_memory_bytes=instance.space_gib * GIB)
+    limit = setup.max_model_len
+    if wish.integer("max_model_len") is not None:
+        notes.because(f"max_model_len {limit}: set by the operator.")
+        return setup
+    wanted = wish.number("concurrency") or profile(wish.profile).concurrency
+    for concurrency in (wanted, 1.0):
+        length = longest_context(setup, instance.space_gib * GIB, concurrency, limit)
+        if length:
+            break
+    if length >= limit:
+        notes.because(f"max_model_len {limit}: all that the model allows.")
+    else:
+        notes.because(f"max_model_len {length}: the longest of which {concurrency:g} requests fit.")
+    return replace(setup, max_model_len=max(1, length))
 
 
 def _too_small(instance: _Instance, setup: Setup, found: Estimate) -> SizingError:

@@ -149,22 +149,51 @@ def setup_for(request: _Request, device: Device, size: int, host: Host, notes: N
     )
 
 
-def _budget_needed(setup: Setup, concurrency: float, length: int) -> int:
-    """The budget per device at which `concurrency` requests of `length` tokens fit for certain."""
+def _budget_needed(setup: Setup, concurrency: float, length: int, certain: bool = True) -> int:
+    """The budget per device at which `concurrency` requests of `length` tokens fit, for certain or as
+    predicted."""
     found = estimate(replace(setup, max_model_len=length, utilization=1.0, kv_cache_memory_bytes=None))
     account = found.account
-    margin = account.kv_expected_bytes - account.kv_floor_bytes
+    margin = account.kv_expected_bytes - account.kv_floor_bytes if certain else 0
     fixed = account.budget_bytes - account.kv_expected_bytes + margin
     if setup.kv_cache_memory_bytes is not None:
         return fixed - margin + setup.kv_cache_memory_bytes
     return fixed + bytes_for_requests(found.layout, concurrency)
 
 
-def _place_all(requests: Sequence[_Request], host: Host) -> list[tuple[int, tuple[int, ...]]]:
-    """(tensor-parallel size, positions) of each request.
+@dataclass(frozen=True)
+class _Level:
+    """How well an instance has to be off: with as many full-length requests as its profile wants, with one
+    for certain, or with one as predicted; on devices of its own or not."""
 
-    First so that each model holds as many full-length requests as its profile wants, then so that each
-    holds one. Models whose GPUs the operator named come first, then the largest.
+    comfortable: bool
+    certain: bool
+    alone: bool
+
+
+_COMFORTABLE_ALONE = _Level(comfortable=True, certain=True, alone=True)
+_CERTAIN_ALONE = _Level(comfortable=False, certain=True, alone=True)
+_COMFORTABLE_SHARED = _Level(comfortable=True, certain=True, alone=False)
+_CERTAIN_SHARED = _Level(comfortable=False, certain=True, alone=False)
+_PREDICTED_ALONE = _Level(comfortable=False, certain=False, alone=True)
+_PREDICTED_SHARED = _Level(comfortable=False, certain=False, alone=False)
+
+# What is tried, one line after the other until all instances of the host find a place; within a line each
+# instance takes the first level that it can have.
+_PASSES = (
+    (_COMFORTABLE_ALONE,),
+    (_COMFORTABLE_ALONE, _CERTAIN_ALONE),
+    (_CERTAIN_ALONE,),
+    (_COMFORTABLE_ALONE, _CERTAIN_ALONE, _COMFORTABLE_SHARED, _CERTAIN_SHARED),
+    (_CERTAIN_ALONE, _CERTAIN_SHARED),
+    (_CERTAIN_ALONE, _CERTAIN_SHARED, _PREDICTED_ALONE, _PREDICTED_SHARED),
+)
+
+
+def _place_all(requests: Sequence[_Request], host: Host) -> list[tuple[int, tuple[int, ...]]]:
+    """(tensor-parallel size, positions) of each request. Raises SizingError when one finds no place.
+
+    Models whose GPUs the operator named come first, then the largest.
     """
     order = sorted(
         range(len(requests)),
@@ -174,19 +203,18 @@ def _place_all(requests: Sequence[_Request], host: Host) -> list[tuple[int, tupl
             index,
         ),
     )
-    for is_last, comfortable in ((False, True), (True, False)):
+    board = _board(host)
+    for levels in _PASSES:
         board = _board(host)
         placed: dict[int, tuple[int, tuple[int, ...]]] = {}
         for index in order:
-            found = _place_one(requests[index], board, host, comfortable)
+            found = _place_one(requests[index], board, host, levels)
             if found is None:
-                if is_last:
-                    raise _refusal(requests[index], board, host)
                 break
             placed[index] = found
         if len(placed) == len(requests):
             return [placed[index] for index in range(len(requests))]
-    raise AssertionError("unreachable: the last pass returns or raises")
+    raise _refusal(requests[next(index for index in order if index not in placed)], board, host)
 
 
 def _board(host: Host) -> Board:
@@ -210,35 +238,42 @@ def _wanted(request: _Request, comfortable: bool) -> tuple[float, int]:
     return 1.0, length if request.wish.integer("max_model_len") else min(length, 1024)
 
 
-def _place_one(request: _Request, board: Board, host: Host, comfortable: bool) -> tuple[int, tuple[int, ...]] | None:
-    concurrency, length = _wanted(request, comfortable)
-    fixed_share = request.wish.number("gpu_memory_utilization")
-
-    def needed(size: int, device: Device) -> int | None:
-        try:
-            setup = setup_for(request, device, size, host, Notes())
-        except SizingError:
-            if len(host.devices) == 1 or all(other.name == device.name for other in host.devices):
-                raise
-            return None
-        need = _budget_needed(setup, concurrency, length)
-        allowed = int((fixed_share or request.purpose.utilization) * device.total_bytes)
-        if need > allowed:
-            return None
-        return allowed if fixed_share else need + PROCESS_RESERVE_BYTES
-
+def _place_one(
+    request: _Request, board: Board, host: Host, levels: Sequence[_Level]
+) -> tuple[int, tuple[int, ...]] | None:
     sizes = _sizes(request, host)
     indices = request.wish.values.get("gpu_indices")
-    if indices:
-        return _pinned(request, board, sizes[0], indices, needed)
-    for only_empty in (True, False):
+    for level in levels:
+        needed = partial(_booking, request, host, level)
+        if indices:
+            found = _pinned(request, board, sizes[0], indices, needed)
+            if found is not None:
+                return found
+            continue
         for size in sizes:
-            group = place(board, request.devices_needed(size), partial(needed, size), only_empty)
+            group = place(board, request.devices_needed(size), partial(needed, size), level.alone)
             if group is not None:
                 bookings = [needed(size, board.devices[position]) or 0 for position in group]
                 board.take(request.wish.name, group, max(bookings))
                 return size, group
     return None
+
+
+def _booking(request: _Request, host: Host, level: _Level, size: int, device: Device) -> int | None:
+    """Bytes that the instance takes of such a device at that level; None when it does not fit."""
+    fixed_share = request.wish.number("gpu_memory_utilization")
+    try:
+        setup = setup_for(request, device, size, host, Notes())
+    except SizingError:
+        # A card that cannot compute this is passed over if the host has others.
+        if all(other.name == device.name for other in host.devices):
+            raise
+        return None
+    need = _budget_needed(setup, *_wanted(request, level.comfortable), certain=level.certain)
+    allowed = int((fixed_share or request.purpose.utilization) * device.total_bytes)
+    if need > allowed:
+        return None
+    return allowed if fixed_share else need + PROCESS_RESERVE_BYTES
 
 
 def _pinned(

@@ -52,7 +52,7 @@ def remedies(setup: Setup, devices: int, may_shorten: bool = True) -> list[str]:
     larger = larger_card(setup)
     if larger:
         found.append(f"a larger GPU, such as {larger}")
-    if len(found) == 0:
+    if devices > 1 or not found:
         found.extend(_more_hosts(setup, devices))
     return found
 

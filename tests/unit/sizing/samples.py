@@ -103,6 +103,6 @@ def cards(name: str, count: int = 1) -> tuple[Device, ...]:
     return imagined_devices(KNOWN_CARDS[name], count)
 
 
-def plan_one(config: dict[str, Any], host: Host, **wishes: Any) -> Plan:
+def plan_one(config: dict[str, Any], on: Host, /, **wishes: Any) -> Plan:
     wish = {"name": "m", "model": "/models/m", **wishes}
-    return plan_host(parse_wishes([wish]), [files(config)], host)[0]
+    return plan_host(parse_wishes([wish]), [files(config)], on)[0]

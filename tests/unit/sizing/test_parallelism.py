@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+from ansible_collections.llm.serving.plugins.module_utils.sizing.parallelism import (
+    stage_layers,
+    tensor_parallel_problem,
+    valid_tensor_parallel_sizes,
+)
+from ansible_collections.llm.serving.plugins.module_utils.sizing.shape import parse_shape
+
+from .samples import DEEPSEEK_V3, LLAMA_8B, QWEN_32B
+
+
+def test_sizes_divide_the_heads():
+    assert valid_tensor_parallel_sizes(parse_shape(LLAMA_8B), 8) == [1, 2, 4, 8]
+    assert valid_tensor_parallel_sizes(parse_shape(DEEPSEEK_V3), 16) == [1, 2, 4, 8, 16]
+    # 40 heads and 8 KV heads: 5 divides the heads, and the KV heads neither divide nor repeat.
+    assert valid_tensor_parallel_sizes(parse_shape(QWEN_32B), 8) == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "problem"),
+    [
+        ({}, 3, "attention heads"),
+        ({"num_attention_heads": 24, "num_key_value_heads": 8}, 3, "key/value heads"),
+        (
+            {"num_attention_heads": 40, "num_key_value_heads": 40, "vocab_size": 151936},
+            5,
+            "vocabulary",
+        ),
+        ({"vision_config": {"hidden_size": 1280, "num_heads": 6}}, 4, "vision tower"),
+        ({"intermediate_size": 14334}, 4, "feed-forward"),
+        (
+            {
+                "intermediate_size": 11008,
+                "quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128},
+            },
+            4,
+            "quantization groups",
+        ),
+    ],
+)
+def test_what_does_not_divide_is_named(changes, size, problem):
+    assert problem in tensor_parallel_problem(parse_shape({**LLAMA_8B, **changes}), size)
+
+
+@pytest.mark.parametrize(
+    ("layers", "stages", "expected"),
+    [
+        (32, 2, [16, 16]),
+        (5, 2, [3, 2]),
+        (61, 4, [15, 15, 16, 15]),
+        (30, 4, [7, 8, 8, 7]),
+        (7, 3, [2, 3, 2]),
+    ],
+)
+def test_layers_over_stages(layers, stages, expected):
+    shape = parse_shape({**LLAMA_8B, "num_hidden_layers": layers})
+    assert [len(part) for part in stage_layers(shape, stages)] == expected
