@@ -158,11 +158,12 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log_path: Path) -
 
 @dataclass
 class Rules:
-    """What the front decides itself: `tokens` is who may read `gated` repositories."""
+    """What the front decides itself: `tokens` is who may read `gated` repositories; None is no limit."""
 
     tokens: frozenset[str] = frozenset()
     gated: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    bytes_per_second: int | None = None
 
 
 class Front(http.server.ThreadingHTTPServer):
@@ -320,19 +321,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_body(path, first, last + 1 - first)
 
     def send_body(self, path: Path, first: int, count: int) -> None:
-        """Send `count` bytes of a file from the offset `first`."""
+        """Send `count` bytes of a file from the offset `first`, each connection at the rate of the rules."""
         self.wfile.flush()
+        limit = self.server.rules.bytes_per_second
+        step = limit // 10 or 1 if limit else 1 << 20
         with path.open("rb") as file:
             while self.sent_bytes < count:
-                sent = os.sendfile(
-                    self.connection.fileno(),
-                    file.fileno(),
-                    first + self.sent_bytes,
-                    min(1 << 20, count - self.sent_bytes),
-                )
+                size = min(step, count - self.sent_bytes)
+                sent = os.sendfile(self.connection.fileno(), file.fileno(), first + self.sent_bytes, size)
                 if not sent:
                     break
                 self.sent_bytes += sent
+                if limit:
+                    time.sleep(sent / limit)
 
     def log_message(self, *_args: Any) -> None:
         """Keep quiet: requests are in requests.jsonl."""
@@ -388,6 +389,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     serve.add_argument("--renamed", type=pair, action="append", default=[], help="OLD/NAME=NEW/NAME")
     serve.add_argument("--token-file", type=Path, help="accepted access tokens, one a line")
     serve.add_argument("--ready-file", type=Path, help="write the printed JSON there, too, once it serves")
+    serve.add_argument("--limit-rate", type=int, help="bytes per second and connection for large files")
+    serve.add_argument("--while", dest="while_exists", type=Path, help="end when this path is gone")
     publisher = commands.add_parser("publish", help="commit a directory as a new revision")
     publisher.add_argument("models", type=pair, nargs="+", metavar="ORG/NAME=PATH")
     for command in (serve, publisher):
@@ -399,7 +402,7 @@ def run_server(arguments: argparse.Namespace, state: Path) -> None:
     """Publish, serve and wait for a signal."""
     commits = {repo_id: publish(state, repo_id, Path(path)) for repo_id, path in arguments.model}
     tokens = frozenset(arguments.token_file.read_text().split()) if arguments.token_file else frozenset()
-    rules = Rules(tokens, frozenset(arguments.gated), dict(arguments.renamed))
+    rules = Rules(tokens, frozenset(arguments.gated), dict(arguments.renamed), arguments.limit_rate)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -410,7 +413,9 @@ def run_server(arguments: argparse.Namespace, state: Path) -> None:
             part = arguments.ready_file.with_suffix(".part")
             part.write_text(ready + "\n", encoding="utf-8")
             part.replace(arguments.ready_file)
-        stop.wait()
+        while not stop.wait(1.0):
+            if arguments.while_exists and not arguments.while_exists.exists():
+                break
 
 
 def main(argv: Sequence[str] | None = None) -> None:
