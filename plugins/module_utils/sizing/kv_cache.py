@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .shape import LayerCache, LayerShape, ModelShape
+from .shape import LayerCache, LayerShape, ModelShape, count_layers
 from .units import DTYPE_BYTES, ceil_div, round_up
 from .version import EngineVersion
 
@@ -135,19 +135,22 @@ def _pages(
 ) -> dict[tuple[LayerCache, bool], tuple[float, int]]:
     """Bytes per token, and number of layers, of each kind of attention layer; apart from those layers at
     both ends that a format leaves alone."""
-    attention = [layer.cache for layer in layers if layer.cache.kind not in ("state", "none")]
-    ends = stored.plain_layers
     plain = CacheFormat(8 * stored.plain_bytes, 8 * stored.plain_bytes)
-    counts: Counter[tuple[LayerCache, bool]] = Counter()
-    for index, cache in enumerate(attention):
-        counts[cache, index < ends or index >= len(attention) - ends] += 1
-    return {
-        (cache, at_end): (
-            _layer_token_bytes(shape, cache, tp, plain if at_end and ends else stored),
-            count,
-        )
-        for (cache, at_end), count in counts.items()
-    }
+    pages: dict[tuple[LayerCache, bool], tuple[float, int]] = {}
+    for at_end, part in _ends(layers, stored.plain_layers):
+        for layer, count in count_layers(part):
+            key = (layer.cache, at_end)
+            size = _layer_token_bytes(shape, layer.cache, tp, plain if at_end else stored)
+            pages[key] = (size, pages.get(key, (0.0, 0))[1] + count)
+    return pages
+
+
+def _ends(layers: Sequence[LayerShape], count: int) -> list[tuple[bool, Sequence[LayerShape]]]:
+    """The attention layers in between and, apart, `count` of them at either end."""
+    attention = [layer for layer in layers if layer.cache.kind not in ("state", "none")]
+    if not count:
+        return [(False, attention)]
+    return [(True, attention[:count]), (False, attention[count:-count]), (True, attention[-count:])]
 
 
 def layout(
@@ -169,7 +172,10 @@ def layout(
     whole state, in steps of the block it had.
     """
     pages = _pages(shape, layers, tensor_parallel_size, cache_format(kv_cache_dtype, dtype))
-    states = Counter(layer.cache for layer in layers if layer.cache.kind == "state")
+    states: Counter[LayerCache] = Counter()
+    for layer, count in count_layers(layers):
+        if layer.cache.kind == "state":
+            states[layer.cache] += count
     state_bytes = max(
         (
             cache.state.size_bytes(tensor_parallel_size, DTYPE_BYTES[dtype])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .parallelism import padded_vocabulary
-from .shape import LayerShape, ModelShape
+from .shape import LayerShape, ModelShape, count_layers
 from .units import DTYPE_BYTES, GIB, MIB
 from .version import EngineVersion
 
@@ -216,7 +216,7 @@ def expert_elements(shape: ModelShape, layer: LayerShape, tensor_parallel_size: 
 
 
 def _widest(shape: ModelShape, load: Load, elements: Callable[[ModelShape, LayerShape, int], float]) -> int:
-    widest = max(elements(shape, layer, load.tensor_parallel_size) for layer in set(shape.layers))
+    widest = max(elements(shape, layer, load.tensor_parallel_size) for layer, _ in count_layers(shape.layers))
     return int(load.batched_tokens * widest * DTYPE_BYTES[load.dtype])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .shape import LayerShape, ModelShape
+from .shape import LayerShape, ModelShape, count_layers
 
 # vLLM pads the vocabulary to a multiple of 64 rows, then splits it.
 VOCABULARY_PADDING = 64
@@ -22,7 +22,7 @@ def tensor_parallel_problem(shape: ModelShape, size: int) -> str | None:
     problem = _head_problem(shape, size)
     if problem:
         return problem
-    columns = {layer.mlp.intermediate for layer in shape.layers if layer.mlp is not None}
+    columns = {layer.mlp.intermediate for layer, _ in count_layers(shape.layers) if layer.mlp is not None}
     group = shape.quantization.group_size if shape.quantization.bits < 8 else 0
     for width in sorted(columns):
         if width % size:

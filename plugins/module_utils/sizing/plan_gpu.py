@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Optional
 
 from .decide import (
     USEFUL_LENGTH,
@@ -28,6 +29,9 @@ from .profiles import Profile, profile
 from .remedies import remedies, remedy_text
 from .units import MIB, gib
 from .wishes import Wish
+
+# Bytes that an instance takes of a device at a tensor-parallel size; None when it does not fit.
+_Booking = Callable[[int, Device], Optional[int]]
 
 # A CUDA context, loaded kernels and what the driver keeps per process lie outside of the engine's budget.
 PROCESS_RESERVE_BYTES = 600 * MIB
@@ -244,7 +248,7 @@ def _place_one(
     sizes = _sizes(request, host)
     indices = request.wish.values.get("gpu_indices")
     for level in levels:
-        needed = partial(_booking, request, host, level)
+        needed = _remembered(partial(_booking, request, host, level))
         if indices:
             found = _pinned(request, board, sizes[0], indices, needed)
             if found is not None:
@@ -257,6 +261,19 @@ def _place_one(
                 board.take(request.wish.name, group, max(bookings))
                 return size, group
     return None
+
+
+def _remembered(booking: _Booking) -> _Booking:
+    """The same, asked once per size and kind of device."""
+    known: dict[tuple[int, str, int], int | None] = {}
+
+    def answer(size: int, device: Device) -> int | None:
+        key = (size, device.name, device.total_bytes)
+        if key not in known:
+            known[key] = booking(size, device)
+        return known[key]
+
+    return answer
 
 
 def _booking(request: _Request, host: Host, level: _Level, size: int, device: Device) -> int | None:
@@ -281,7 +298,7 @@ def _pinned(
     board: Board,
     size: int,
     indices: list[int],
-    needed: Callable[[int, Device], int | None],
+    needed: _Booking,
 ) -> tuple[int, tuple[int, ...]] | None:
     """The devices that the operator named, if the instance fits there. Raises SizingError when they
     are not there or not as many as its ranks."""

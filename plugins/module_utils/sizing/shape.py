@@ -169,17 +169,7 @@ class ModelShape:
         """The largest number of KV heads of any layer; 1 for MLA."""
         if self.is_mla:
             return 1
-        return max((layer.cache.kv_heads for layer in self.layers), default=0)
-
-    @property
-    def widest_mlp(self) -> int:
-        """Columns of the widest feed-forward block that one token passes, experts included."""
-        widths = [0]
-        for layer in self.layers:
-            if layer.mlp is not None:
-                active = max(1, self.experts_per_token) if layer.mlp.experts else 1
-                widths.append(layer.mlp.intermediate * active + layer.mlp.shared_intermediate)
-        return max(widths)
+        return max((layer.cache.kv_heads for layer, _ in count_layers(self.layers)), default=0)
 
 
 def _first(config: Config, names: Iterable[str], default: Any = None) -> Any:
@@ -501,7 +491,23 @@ def _nas_layers(config: Config, blocks: list[Config], hidden: int) -> tuple[Laye
             size = -(-int(2 * ffn["ffn_mult"] * hidden / 3) // 256) * 256
         mlp = MlpShape(int(size)) if size and not ffn.get("no_op") else None
         layers.append(LayerShape(cache, mlp, 0 if skipped else heads))
-    return tuple(layers)
+    return _interned(layers)
+
+
+def _interned(layers: Iterable[LayerShape]) -> tuple[LayerShape, ...]:
+    """Equal layers as one object, so that they can be counted by identity."""
+    seen: dict[LayerShape, LayerShape] = {}
+    return tuple(seen.setdefault(layer, layer) for layer in layers)
+
+
+def count_layers(layers: Iterable[LayerShape]) -> list[tuple[LayerShape, int]]:
+    """Each distinct layer with how often it occurs; models have dozens of layers and few kinds."""
+    counts: dict[int, int] = {}
+    kinds: dict[int, LayerShape] = {}
+    for layer in layers:
+        counts[id(layer)] = counts.get(id(layer), 0) + 1
+        kinds[id(layer)] = layer
+    return [(kinds[key], count) for key, count in counts.items()]
 
 
 def _vision(config: Config) -> VisionShape | None:
@@ -595,7 +601,7 @@ def parse_shape(config: Config) -> ModelShape:
     if isinstance(blocks, (list, tuple)) and blocks:
         layers = _nas_layers(text, list(blocks), hidden)
     else:
-        layers = tuple(
+        layers = _interned(
             LayerShape(
                 NO_CACHE if index >= count - shared and cache.kind != "state" else cache,
                 mlp,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from .parallelism import padded_vocabulary
 from .quantization import Quantization
 from .safetensors import CheckpointSize, TensorInfo
-from .shape import LayerShape, ModelShape
+from .shape import LayerShape, ModelShape, count_layers
 from .units import DTYPE_BYTES, round_up
 
 # Tensors that vLLM keeps whole on every rank, by the names checkpoints give them.
@@ -56,6 +56,9 @@ class _Split:
     def __add__(self, other: _Split) -> _Split:
         return _Split(self.divided + other.divided, self.replicated + other.replicated)
 
+    def __mul__(self, count: int) -> _Split:
+        return _Split(self.divided * count, self.replicated * count)
+
     def rank_bytes(self, tensor_parallel_size: int) -> float:
         return self.divided / tensor_parallel_size + self.replicated
 
@@ -95,8 +98,11 @@ def expert_padding(shape: ModelShape, tensor_parallel_size: int) -> float:
     Kernels want a rank's columns in multiples of 128 and the hidden size in multiples of 256 (vLLM
     mxfp4_round_up_hidden_size_and_intermediate_size, Marlin). Some kernels pad less.
     """
-    sizes = {layer.mlp.intermediate for layer in shape.layers if layer.mlp and layer.mlp.experts}
-    if not shape.quantization.experts_only or not sizes:
+    if not shape.quantization.experts_only:
+        return 1.0
+    blocks = (layer.mlp for layer, _ in count_layers(shape.layers))
+    sizes = [mlp.intermediate for mlp in blocks if mlp and mlp.experts]
+    if not sizes:
         return 1.0
     columns = -(-max(sizes) // tensor_parallel_size)
     return round_up(columns, 128) / columns * round_up(shape.hidden, 256) / shape.hidden
@@ -160,14 +166,25 @@ def _from_tensors(
             # The last stage needs the same matrix as its output head.
             per_stage[-1] = per_stage[-1] + split
     return [
-        Weights(int(split.rank_bytes(tp)), int(split.replicated), int(total), checkpoint.source) for split in per_stage
+        Weights(
+            int(split.rank_bytes(tp)),
+            int(split.replicated),
+            int(total),
+            checkpoint.source,
+            exact=padding == 1.0,
+            is_padded=padding != 1.0,
+        )
+        for split in per_stage
     ]
 
 
 def _from_shape(shape: ModelShape, stages: Sequence[Sequence[LayerShape]], tp: int, dtype: str) -> list[Weights]:
     element = DTYPE_BYTES[dtype]
     vocabulary = _Split(divided=padded_vocabulary(shape) * shape.hidden * element)
-    per_stage = [sum((_layer_split(shape, layer, tp, element) for layer in stage), _Split()) for stage in stages]
+    per_stage = [
+        sum((_layer_split(shape, layer, tp, element) * count for layer, count in count_layers(stage)), _Split())
+        for stage in stages
+    ]
     per_stage[0] = per_stage[0] + vocabulary + _vision_split(shape, element)
     if not shape.tied_embeddings or len(stages) > 1:
         per_stage[-1] = per_stage[-1] + vocabulary
