@@ -19,7 +19,7 @@ options:
   models:
     description:
       - The models to serve on this host, all of them, since they share its GPUs.
-      - Each is a dictionary with O(models[].name) and O(models[].model), and whatever the operator wants to fix.
+      - Each is a dictionary with C(name) and C(model), the model's directory, and whatever the operator wants to fix.
         What is left out is planned.
       - >-
         Known keys are C(name), C(model), C(served_model_name), C(host), C(port),
@@ -35,13 +35,6 @@ options:
     type: list
     elements: dict
     required: true
-    suboptions:
-      name:
-        description: Name of the instance, and the name that the model is served under.
-        type: str
-      model:
-        description: Directory of the model on the host.
-        type: str
   gpu:
     description:
       - The dictionary that M(llm.serving.gpu_facts) returns as C(ansible_facts.gpu).
@@ -84,7 +77,7 @@ options:
     type: list
     elements: str
 author:
-  - The llm.serving maintainers
+  - The llm.serving maintainers (@llm-serving)
 attributes:
   check_mode:
     support: full
@@ -96,7 +89,6 @@ attributes:
     support: full
     platforms: posix
     description: Target operating systems.
-extends_documentation_fragment: []
 """
 
 EXAMPLES = r"""
