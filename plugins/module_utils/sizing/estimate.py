@@ -92,6 +92,8 @@ def stage_layout(setup: Setup, layers: Sequence[LayerShape]) -> CacheLayout:
         max_in_flight_tokens=_in_flight_tokens(setup),
         block_size=setup.block_size,
         version=setup.version,
+        # The CPU engine resets them for its accelerated kernels (CpuPlatform).
+        state_dtype="float32" if setup.is_cpu else None,
     )
 
 

@@ -18,8 +18,8 @@ from .version import EngineVersion
 
 # Since 0.21 the printed token count is concurrency × max_model_len; before, blocks / groups × block size.
 TOKENS_FROM_CONCURRENCY = EngineVersion(0, 21)
-# Hybrid models: prefix caching (two extra states per request) was on by default in these releases.
-HYBRID_PREFIX_CACHING = (EngineVersion(0, 20), EngineVersion(0, 27))
+# Since then hybrid models cache prefixes by default, and a request holds two states per layer instead of one.
+HYBRID_PREFIX_CACHING = EngineVersion(0, 29)
 # DeepSeek sparse attention's indexer keeps fp8 keys and a float32 scale per 128 of them.
 INDEXER_SCALE_GROUP = 128
 
@@ -164,12 +164,14 @@ def layout(
     max_in_flight_tokens: int,
     block_size: int,
     version: EngineVersion,
+    state_dtype: str | None = None,
 ) -> CacheLayout:
     """Group the layers of one rank and count blocks, as the engine does.
 
     Layers alike in what they keep form groups of equal size: the rarest kind's count, or the commonest's
     where they differ by less than half. Hybrid models raise the attention block until its page holds a
-    whole state, in steps of the block it had.
+    whole state, in steps of the block it had. `state_dtype` is the engine's own choice for recurrent states where
+    the model makes none.
     """
     pages = _pages(shape, layers, tensor_parallel_size, cache_format(kv_cache_dtype, dtype))
     states: Counter[LayerCache] = Counter()
@@ -178,7 +180,7 @@ def layout(
             states[layer.cache] += count
     state_bytes = max(
         (
-            cache.state.size_bytes(tensor_parallel_size, DTYPE_BYTES[dtype])
+            cache.state.size_bytes(tensor_parallel_size, dtype, state_dtype)
             for cache in states
             if cache.state is not None
         ),
@@ -219,8 +221,7 @@ def _blocks_per_request(
 ) -> int:
     """Blocks that one request of full length holds in one group."""
     if cache.kind == "state":
-        first, last = HYBRID_PREFIX_CACHING
-        return 2 if first <= version < last else 1
+        return 2 if version >= HYBRID_PREFIX_CACHING else 1
     if cache.kind == "sliding":
         # The window, what one step adds to it, and one block that both ends share.
         reach = min(cache.window - 1 + max_in_flight_tokens, max_model_len)

@@ -58,10 +58,11 @@ class StateShape:
     # None: the model's own dtype.
     state_dtype: str | None = None
 
-    def size_bytes(self, tensor_parallel_size: int, element_bytes: float) -> int:
-        """Bytes per sequence and rank; `element_bytes` is the model dtype's width."""
-        state_bytes = DTYPE_BYTES[self.state_dtype] if self.state_dtype else element_bytes
-        conv = -(-self.conv_elements // tensor_parallel_size) * element_bytes
+    def size_bytes(self, tensor_parallel_size: int, dtype: str, state_dtype: str | None = None) -> int:
+        """Bytes per sequence and rank in the model's dtype. Recurrent states have the dtype that the model
+        names, else the engine's choice, else the model's."""
+        state_bytes = DTYPE_BYTES[self.state_dtype or state_dtype or dtype]
+        conv = -(-self.conv_elements // tensor_parallel_size) * DTYPE_BYTES[dtype]
         return int(conv + -(-self.state_elements // tensor_parallel_size) * state_bytes)
 
 

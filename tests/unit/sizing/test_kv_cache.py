@@ -156,20 +156,20 @@ def test_linear_attention_raises_the_block_until_a_state_fits():
 
 
 def test_prefix_caching_keeps_two_states_where_it_is_on_by_default():
-    with_caching = lay_out(QWEN3_NEXT, version=EngineVersion(0, 24))
+    with_caching = lay_out(QWEN3_NEXT, version=EngineVersion(0, 29))
     without = lay_out(QWEN3_NEXT, version=EngineVersion(0, 27))
     assert with_caching.blocks_per_request == without.blocks_per_request + 3
 
 
 def test_float32_states():
-    # A published log: fp8 cache of 5.98 GiB printed as 567,978 tokens at 131,072.
+    # A published log with prefix caching: fp8 cache of 5.98 GiB printed as 567,978 tokens at 131,072.
     config = {
         **QWEN3_NEXT,
         "model_type": "qwen3_5_moe_text",
         "num_hidden_layers": 40,
         "vocab_size": 248320,
     }
-    version = EngineVersion(0, 24)
+    version = EngineVersion(0, 29)
     cache = lay_out(config, kv_cache_dtype="fp8", max_model_len=131072, version=version)
     assert cache.tokens_per_block == 2096
     assert capacity(int(5.98 * GIB), cache, 131072, version).tokens == 567_978

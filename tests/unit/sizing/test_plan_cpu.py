@@ -49,6 +49,58 @@ def test_a_tiny_model_gets_what_is_of_use_and_no_more():
             {"block_size": 32},
             419_424,
         ),
+        (
+            {
+                "model_type": "gemma3_text",
+                "num_hidden_layers": 12,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "head_dim": 64,
+                "sliding_window": 512,
+                "sliding_window_pattern": 6,
+                "max_position_embeddings": 4096,
+            },
+            {"max_num_batched_tokens": 2048},
+            244_922,
+        ),
+        (
+            {
+                "num_hidden_layers": 4,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "sliding_window": 1024,
+                "max_position_embeddings": 4096,
+            },
+            {"max_num_batched_tokens": 2048},
+            1_342_177,
+        ),
+        (
+            {
+                "num_attention_heads": 4,
+                "kv_lora_rank": 512,
+                "qk_rope_head_dim": 64,
+                "max_position_embeddings": 4096,
+            },
+            {},
+            310_688,
+        ),
+        (
+            {
+                "model_type": "qwen3_next",
+                "num_hidden_layers": 4,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "head_dim": 64,
+                "full_attention_interval": 4,
+                "linear_num_key_heads": 2,
+                "linear_num_value_heads": 4,
+                "linear_key_head_dim": 64,
+                "linear_value_head_dim": 64,
+                "max_position_embeddings": 4096,
+            },
+            {},
+            1_525_201,
+        ),
     ],
 )
 def test_tokens_are_exact(config, wishes, expected):
