@@ -157,7 +157,7 @@ def scenario_lab(scenario: str, checkout: Path) -> str:
     """Name of the lab that a checkout has for a Molecule scenario: other checkouts have others."""
     if len(scenario) > 25:
         raise LabError(f"scenario {scenario!r}: its name may have 25 characters, since it names the lab too")
-    return f"{scenario.replace("_", "-")}-{hashlib.sha256(str(checkout).encode()).hexdigest()[:6]}"
+    return f"{scenario.replace('_', '-')}-{hashlib.sha256(str(checkout).encode()).hexdigest()[:6]}"
 
 
 def parse_host(text: str, default_base: str) -> tuple[str, str]:
