@@ -30,8 +30,14 @@ def block_size(shape: ModelShape, wished: int | None) -> int:
     return wished
 
 
-def check(shape: ModelShape, dtype: str, kv_cache_dtype: str, ranks_on_this_host: int, numa_nodes: int) -> None:
-    """Refuse what the CPU engine refuses. Raises SizingError."""
+def check(
+    dtype: str, kv_cache_dtype: str, ranks_on_this_host: int, numa_nodes: int, *, binds_threads_itself: bool
+) -> None:
+    """Refuse what the CPU engine refuses. Raises SizingError.
+
+    Left to itself, it binds each rank to a NUMA node of its own; an operator's VLLM_CPU_OMP_THREADS_BIND
+    (`nobind`, or a list of cores per rank) lets several ranks share one.
+    """
     if dtype not in DTYPES:
         raise SizingError(
             f"dtype {dtype} is refused by vLLM's CPU engine",
@@ -46,17 +52,13 @@ def check(shape: ModelShape, dtype: str, kv_cache_dtype: str, ranks_on_this_host
             found=kv_cache_dtype,
             remedy="leave kv_cache_dtype out",
         )
-    if ranks_on_this_host > max(1, numa_nodes):
+    if ranks_on_this_host > max(1, numa_nodes) and not binds_threads_itself:
         raise SizingError(
             f"{ranks_on_this_host} ranks on one CPU host need as many NUMA nodes",
             expected=f"at least {ranks_on_this_host} NUMA nodes",
             found=str(numa_nodes),
-            remedy=f"set tensor_parallel_size: 1, or spread the ranks over hosts with nodes: {ranks_on_this_host}",
-        )
-    if shape.quantization.method in ("fp8", "bitsandbytes", "mxfp4") and dtype == "float16":
-        raise SizingError(
-            f"{shape.quantization.method} weights are not served in float16 on a CPU",
-            remedy="set dtype: bfloat16",
+            remedy=f"set tensor_parallel_size: 1, or spread the ranks over hosts with nodes: {ranks_on_this_host}, or "
+            "set VLLM_CPU_OMP_THREADS_BIND: nobind in environment",
         )
 
 
@@ -65,11 +67,13 @@ def cache_space_gib(
     reserved_bytes: int,
     demands: list[tuple[int, int]],
     wished: list[int | None],
+    numa_nodes: int = 1,
 ) -> list[int]:
     """VLLM_CPU_KVCACHE_SPACE of each instance, in whole GiB, as the variable takes it.
 
     demands: per instance what it needs beside the cache, and how much cache would be useful at most.
-    What is left of the host's total RAM is shared evenly; nobody gets more than is of use. Total and not
+    What is left of the host's total RAM is shared evenly; nobody gets more than is of use, nor more than the
+    memory of one NUMA node, to which the engine binds a rank. Total and not
     available memory is the base, so that a second run plans the same while the engines are running.
     Raises SizingError when not even 1 GiB each is left.
     """
@@ -81,7 +85,9 @@ def cache_space_gib(
     )
     for position, index in enumerate(open_indices):
         share = left // (len(open_indices) - position) // GIB
-        space = min(share, max(1, -(-demands[index][1] // GIB)))
+        fixed, useful = demands[index]
+        of_node = (memory_total_bytes // max(1, numa_nodes) - HOST_RESERVE_BYTES - fixed) // GIB
+        space = min(share, of_node, max(1, -(-useful // GIB)))
         if space < 1:
             needed = sum(fixed for fixed, _ in demands) + len(open_indices) * GIB + reserved_bytes
             raise SizingError(

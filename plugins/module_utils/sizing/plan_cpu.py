@@ -27,7 +27,7 @@ def plan_cpu(wishes: Sequence[Wish], models: Sequence[ModelFiles], host: Host) -
     setups = [_setup(wish, files, host, note) for wish, files, note in zip(wishes, models, notes)]
     demands = [_demand(setup) for setup in setups]
     wished = [wish.integer("cpu_kv_cache_gib") or _from_environment(wish) for wish in wishes]
-    spaces = cpu.cache_space_gib(host.memory_total_bytes, host.reserved_bytes, demands, wished)
+    spaces = cpu.cache_space_gib(host.memory_total_bytes, host.reserved_bytes, demands, wished, host.numa_nodes)
     return [
         _finish(
             _Instance(wish, setup, note, fixed, space, wished[index], index, len(wishes)),
@@ -73,7 +73,8 @@ def _setup(wish: Wish, files: ModelFiles, host: Host, notes: Notes) -> Setup:
     dtype = choose_dtype(wish, shape, None, notes)
     kv_cache_dtype = wish.text("kv_cache_dtype") or "auto"
     ranks_here = -(-tensor_parallel * pipeline_parallel // nodes)
-    cpu.check(shape, dtype, kv_cache_dtype, ranks_here, host.numa_nodes)
+    binds = "VLLM_CPU_OMP_THREADS_BIND" in wish.environment
+    cpu.check(dtype, kv_cache_dtype, ranks_here, host.numa_nodes, binds_threads_itself=binds)
     sequences, tokens = choose_batch(wish, profile(wish.profile), shape, notes, MOST_BATCHED_TOKENS)
     for key in ("gpu_memory_utilization", "gpus", "gpu_indices"):
         if wish.values.get(key) is not None:

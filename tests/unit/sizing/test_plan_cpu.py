@@ -178,6 +178,21 @@ def test_the_length_follows_the_cache():
     assert plan.estimate.expected.concurrency == 4
 
 
+def test_a_rank_has_the_memory_of_one_numa_node():
+    plan = plan_one(LLAMA_8B, replace(HOST, numa_nodes=2))
+    # 32 GiB per node, less 15 GiB of weights, 3 GiB of processes, activations and the host's own.
+    assert 11 <= int(plan.environment["VLLM_CPU_KVCACHE_SPACE"]) <= 13
+
+
+def test_ranks_share_a_node_where_the_operator_binds_threads():
+    config = {**TINY, "num_hidden_layers": 5, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64}
+    config["max_position_embeddings"] = 4096
+    wishes = {"tensor_parallel_size": 2, "environment": {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}}
+    plan = plan_one(config, HOST, cpu_kv_cache_gib=1, **wishes)
+    # Logged by a real engine with two ranks on one node.
+    assert plan.estimate.expected.tokens == 838_784
+
+
 def test_too_little_ram_is_refused():
     with pytest.raises(SizingError, match="RAM does not hold these models"):
         plan_one(LLAMA_8B, replace(HOST, memory_total_bytes=16 * GIB))
