@@ -221,3 +221,9 @@ def link_cost(topology: Sequence[Sequence[str]] | None, first: int, second: int)
     if link == "X" or link.startswith(("NV", "XGMI")):
         return 0
     return _LINK_COST.get(link, 4)
+
+
+def is_linked(topology: Sequence[Sequence[str]] | None, indices: Sequence[int]) -> bool:
+    """Whether NVLink joins all of these cards; taken for granted where the topology is not known."""
+    pairs = [(first, second) for first in indices for second in indices if first < second]
+    return not topology or all(link_cost(topology, first, second) == 0 for first, second in pairs)

@@ -96,14 +96,14 @@ SINGLE_RANK_RECENT_BYTES = int(0.25 * GIB)
 # GiB in one log, and about 4 GB of resident memory measured on a CPU.
 UNIFIED_SINCE = EngineVersion(0, 13)
 UNIFIED_PROCESS_BYTES = int(4.5 * GIB)
-# Communicators of several ranks. Before Hopper or over PCIe 0.2 to 0.7 GiB. From Hopper on symmetric memory
-# and fused all-reduce have buffers of their own: 0.55 GiB (0.11), 2.07 GiB with two and 2.13 to 2.21 GiB with
-# four ranks (0.19).
+# Communicators of several ranks: 0.2 to 0.7 GiB. Where NVLink joins data-centre cards from Hopper on, symmetric
+# memory and fused all-reduce (SYMM_MEM_ALL_REDUCE_MAX_SIZES) have buffers of their own: 0.55 GiB (0.11), 2.07 GiB
+# with two and 2.13 to 2.21 GiB with four ranks (0.19).
 COMMUNICATOR_BYTES = int(0.2 * GIB)
 SYMMETRIC_MEMORY = EngineVersion(0, 13)
 SYMMETRIC_BYTES = int(2.0 * GIB)
 SYMMETRIC_RANK_BYTES = int(0.035 * GIB)
-SYMMETRIC_CAPABILITY = (9, 0)
+SYMMETRIC_CAPABILITIES = frozenset({(9, 0), (10, 0), (10, 3)})
 OLD_COMMUNICATOR_BYTES = int(0.45 * GIB)
 
 # A vision tower is profiled too: its output for a full batch, the copy in the encoder cache and the one merged
@@ -182,6 +182,8 @@ class Load:
     enforce_eager: bool = False
     capability: tuple[int, int] | None = None
     is_unified: bool = False
+    # Whether NVLink joins the ranks' cards.
+    is_linked: bool = True
     is_first_stage: bool = True
     is_last_stage: bool = True
 
@@ -279,7 +281,7 @@ def _non_torch_bytes(load: Load) -> int:
         single += UNIFIED_PROCESS_BYTES
     if load.tensor_parallel_size == 1:
         return single
-    if load.capability is None or load.capability < SYMMETRIC_CAPABILITY:
+    if load.capability not in SYMMETRIC_CAPABILITIES or not load.is_linked:
         return single + COMMUNICATOR_BYTES
     if load.version < SYMMETRIC_MEMORY:
         return single + OLD_COMMUNICATOR_BYTES

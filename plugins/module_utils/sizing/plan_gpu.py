@@ -20,7 +20,7 @@ from .decide import (
 from .engine_config import engine_args, gpu_environment
 from .errors import SizingError
 from .estimate import GPU_BLOCK, Estimate, Setup, estimate
-from .hardware import Device
+from .hardware import Device, is_linked
 from .kv_cache import bytes_for_requests
 from .parallelism import tensor_parallel_problem, valid_tensor_parallel_sizes
 from .placement import Board, place
@@ -452,7 +452,11 @@ def _finish(request: _Request, placed: tuple[int, tuple[int, ...]], replicas: in
     smallest = min(devices, key=lambda device: device.total_bytes)
     notes = Notes(warnings=list(wish.warnings))
     _explain_parallelism(request, size, replicas, devices, notes)
-    setup = replace(setup_for(request, smallest, size, host, notes), utilization=share)
+    setup = replace(
+        setup_for(request, smallest, size, host, notes),
+        utilization=share,
+        is_linked=is_linked(host.topology, [device.index for device in devices[: max(1, size)]]),
+    )
     setup = _with_length(request, setup, notes)
     found = estimate(setup)
     _check_result(request, setup, found, notes, host)

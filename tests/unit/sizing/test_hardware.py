@@ -6,6 +6,7 @@ from ansible_collections.llm.serving.plugins.module_utils.sizing.hardware import
     cuda_total_bytes,
     devices_from_facts,
     find_card,
+    is_linked,
     link_cost,
 )
 
@@ -90,6 +91,13 @@ def test_mig_devices_take_the_place_of_their_card():
 def test_a_device_without_memory_is_no_device():
     assert devices_from_facts(facts(memory_total_bytes=None)) == ()
     assert devices_from_facts({}) == ()
+
+
+def test_nvlink_must_join_all():
+    topology = [["X", "NV18", "SYS"], ["NV18", "X", "SYS"], ["SYS", "SYS", "X"]]
+    assert is_linked(topology, [0, 1])
+    assert not is_linked(topology, [0, 1, 2])
+    assert is_linked(None, [0, 1])
 
 
 def test_links():

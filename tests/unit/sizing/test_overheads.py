@@ -84,6 +84,11 @@ def test_unified_memory_counts_the_processes_own():
     assert predicted(LLAMA_8B, "0.32.0", is_unified=True)[2] - plain > 4
 
 
+def test_cards_without_nvlink_need_no_symmetric_memory():
+    linked, apart = (predicted(LLAMA_8B, "0.32.0", tp=2, is_linked=linked)[2] for linked in (True, False))
+    assert linked - apart > 1.5
+
+
 def test_a_vision_tower_is_profiled_too():
     with_vision = {**LLAMA_8B, "vision_config": {"hidden_size": 1152, "depth": 27}}
     assert predicted(with_vision, "0.19.0")[0] > predicted(LLAMA_8B, "0.19.0")[0]
