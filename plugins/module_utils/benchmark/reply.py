@@ -1,0 +1,70 @@
+"""A streamed answer, understood as it comes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..openai.client import END_OF_STREAM, error_message, shown
+from ..openai.sse import EventStream
+
+MAX_ERROR_BYTES = 1 << 14
+
+
+class Reply:
+    """Times of the pieces of text, and what the server says about tokens. A Sink of `wire`."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+        self.finish_reason: str | None = None
+        self.error = ""
+        self.done = False
+        self._events = EventStream()
+        self._refusal = b""
+
+    def take(self, status: int, piece: bytes, at_seconds: float) -> None:
+        """Take a piece of the body."""
+        if status != 200:
+            self._refusal += piece[: MAX_ERROR_BYTES - len(self._refusal)]
+            return
+        for data in self._events.feed(piece):
+            self._event(data, at_seconds)
+
+    def refusal(self) -> str:
+        """Return what a server said that did not answer with status 200."""
+        return shown(error_message(self._refusal.decode("utf-8", "replace")))
+
+    def _event(self, data: str, at_seconds: float) -> None:
+        if data == END_OF_STREAM:
+            self.done = True
+            return
+        try:
+            event = json.loads(data)
+        except ValueError:
+            self.error = self.error or f"expected an event of JSON, found {shown(data)!r}"
+            return
+        if not isinstance(event, dict):
+            self.error = self.error or f"expected an object, found {shown(data)!r}"
+            return
+        if event.get("error"):
+            self.error = self.error or shown(error_message(data))
+            return
+        usage = event.get("usage")
+        if usage:
+            self.input_tokens = usage.get("prompt_tokens")
+            self.output_tokens = usage.get("completion_tokens")
+        for choice in event.get("choices") or ():
+            if _has_text(choice):
+                self.times.append(at_seconds)
+            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+
+
+def _has_text(choice: dict[str, Any]) -> bool:
+    """Whether a user would see something; the chunk that only announces the role is none."""
+    delta = choice.get("delta")
+    if delta is None:
+        return bool(choice.get("text"))
+    # Names of the text before the answer differ: reasoning_content in vLLM and others, reasoning in Ollama.
+    return any(delta.get(name) for name in ("content", "reasoning_content", "reasoning", "tool_calls"))

@@ -1,0 +1,149 @@
+"""A whole run: the client's ceiling, warm-up, every stage, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ..openai.client import Server
+from .ceiling import Ceiling, measure_ceiling
+from .environment import client_environment, server_environment
+from .errors import BenchmarkError
+from .load import Generator, StageRun
+from .prompts import Scale
+from .records import Record
+from .report import page
+from .settings import Settings
+from .slo import unmet
+from .summary import caveats, knee, stage_summary
+
+SCHEMA = 1
+FILES = ("requests.jsonl", "summary.json", "report.html")
+# Beyond this, what waits for the client's processor is no longer small against what it measures.
+NEAR_CEILING_SHARE = 0.5
+LATE_SECONDS = 0.02
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    summary: dict[str, Any]
+    records: list[Record] = field(repr=False)
+
+    @property
+    def problems(self) -> list[str]:
+        """Return why the run must count as failed: given up, or a promise that was not kept."""
+        found = [self.summary["abandoned"]] if self.summary["abandoned"] else []
+        return found + (self.summary["slo"]["unmet"] if self.summary["slo"] else [])
+
+
+def execute(settings: Settings) -> Outcome:
+    """Measure. Raises BenchmarkError when a setting cannot work or the server does not answer at all."""
+    began = datetime.now(timezone.utc)
+    here = client_environment()
+    ceiling = measure_ceiling(settings.client_ceiling_seconds) if settings.client_ceiling_seconds else None
+    server = Server(settings.url, settings.api_key, validate_certs=settings.validate_certs, ca_path=settings.ca_path)
+    there = server_environment(server, settings.model)
+    scale, runs = asyncio.run(_measure(settings))
+    stages = [stage_summary(run.stage, run.records, run.seconds, run.work, settings.slo) for run in runs]
+    summary = {
+        "schema": SCHEMA,
+        "title": settings.title or settings.model,
+        "started_at": began.isoformat(timespec="seconds"),
+        "seconds": round((datetime.now(timezone.utc) - began).total_seconds(), 3),
+        "settings": settings.as_dict(),
+        "client": {**here, "ceiling": ceiling.as_dict() if ceiling else None},
+        "server": there,
+        "tokens_per_word": round(scale.per_word, 4) if scale.measured else None,
+        "stages": stages,
+        "knee": knee(stages),
+        "slo": _judge(settings, stages),
+        "abandoned": next((run.abandoned for run in runs if run.abandoned), None),
+        "warnings": [*caveats(stages), *client_warnings(stages, ceiling), *_scale_warnings(settings, scale)],
+    }
+    return Outcome(summary, [record for run in runs for record in run.records])
+
+
+def preview(settings: Settings) -> dict[str, Any]:
+    """Return what a run would send, without sending anything."""
+    return {
+        "settings": settings.as_dict(),
+        "stages": [
+            {"label": stage.label, "mode": stage.mode, "load": stage.load, "requests": stage.requests}
+            for stage in settings.stages
+        ],
+        "requests": sum(stage.requests for stage in settings.stages) + settings.warmup_requests,
+        "longest_seconds": settings.longest_seconds,
+    }
+
+
+def write(outcome: Outcome, folder: Path) -> None:
+    """Write FILES. Raises BenchmarkError when the folder does not take them."""
+    texts = (
+        "".join(json.dumps(record.as_dict()) + "\n" for record in outcome.records),
+        json.dumps(outcome.summary, indent=1, ensure_ascii=False) + "\n",
+        page.render(outcome.summary, outcome.records),
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in zip(FILES, texts):
+            (folder / name).write_text(text, "utf-8")
+    except OSError as error:
+        raise BenchmarkError(f"dest: cannot write to {folder}: {error}") from error
+
+
+def client_warnings(stages: Sequence[dict[str, Any]], ceiling: Ceiling | None) -> list[str]:
+    """Return a sentence for each stage in which the client itself may have been the bottleneck."""
+    found = []
+    for stage in stages:
+        work = stage["client"]
+        limit = f" (its ceiling here: {ceiling.events_per_second:.0f} pieces of text a second)" if ceiling else ""
+        if work["busy_share"] > NEAR_CEILING_SHARE:
+            found.append(
+                f"{stage['label']}: the client itself was busy {100 * work['busy_share']:.0f} % of the time with "
+                f"{work['events_per_second']:.0f} pieces of text a second{limit}: its own delays are in the figures. "
+                "Send from a faster host, or from several."
+            )
+        lag = max(work["loop_lag_p99_seconds"], work["send_lag_p99_seconds"] or 0.0)
+        if lag > LATE_SECONDS:
+            found.append(
+                f"{stage['label']}: the client was up to {1000 * lag:.0f} ms late (99th percentile), since its host "
+                "had no processor free for it: that is in the figures. Send from a host with processors to spare."
+            )
+    return found
+
+
+async def _measure(settings: Settings) -> tuple[Scale, list[StageRun]]:
+    generator = Generator(settings)
+    try:
+        scale = await generator.prepare()
+        runs: list[StageRun] = []
+        for stage in settings.stages:
+            runs.append(await generator.run(stage))
+            if runs[-1].abandoned:
+                break
+        return scale, runs
+    finally:
+        generator.close()
+
+
+def _judge(settings: Settings, stages: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    if settings.slo is None:
+        return None
+    problems = unmet(settings.slo, list(stages))
+    return {**settings.slo.as_dict(), "promise": settings.slo.describe(), "met": not problems, "unmet": problems}
+
+
+def _scale_warnings(settings: Settings, scale: Scale) -> list[str]:
+    if settings.prompts or scale.measured:
+        return []
+    return [
+        "The server did not say how many tokens a prompt has: input_tokens was made from words by a guess "
+        f"({scale.per_word:g} tokens a word)."
+    ]
