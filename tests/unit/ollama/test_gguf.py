@@ -1,0 +1,143 @@
+"""Headers of GGUF files, and the store that holds them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.llm.serving.plugins.module_utils.ollama import store
+from ansible_collections.llm.serving.plugins.module_utils.ollama.gguf import read_metadata, read_shape, shape_of
+from ansible_collections.llm.serving.plugins.module_utils.ollama.values import OllamaError
+
+QWEN_7B = {
+    "general.architecture": "qwen2",
+    "qwen2.block_count": 28,
+    "qwen2.attention.head_count": 28,
+    "qwen2.attention.head_count_kv": 4,
+    "qwen2.embedding_length": 3584,
+    "qwen2.context_length": 32768,
+}
+
+
+def test_the_tiny_model(tiny_gguf: Path) -> None:
+    shape = read_shape(tiny_gguf)
+    assert (shape.architecture, shape.layers, shape.context) == ("llama", 2, 8192)
+    # 2 layers × 2 KV heads × (32 keys + 32 values)
+    assert shape.cache_elements == 2 * 2 * 64
+    assert shape.weights_bytes == tiny_gguf.stat().st_size
+    assert read_metadata(tiny_gguf)["tokenizer.ggml.tokens"][3] == "<|im_start|>"
+
+
+def test_a_published_model_by_its_metadata() -> None:
+    shape = shape_of(QWEN_7B, 4_683_073_184)
+    # The well-known 56 KiB per token of Qwen2.5-7B in f16.
+    assert shape.cache_bytes_per_token("f16") == 57344
+    assert shape.cache_bytes_per_token("q8_0") == 57344 * 34 / 64
+
+
+@pytest.mark.parametrize(
+    ("extra", "elements", "exact"),
+    [
+        ({"qwen2.attention.key_length": 192, "qwen2.attention.value_length": 128}, 28 * 4 * 320, True),
+        ({"qwen2.attention.head_count_kv": [4, 0] * 14}, 14 * 4 * 256, True),
+        ({"qwen2.full_attention_interval": 4}, 7 * 4 * 256, True),
+        ({"qwen2.attention.sliding_window": 1024}, 28 * 4 * 256, False),
+        ({"qwen2.attention.head_count_kv": None}, 28 * 28 * 256, True),
+    ],
+)
+def test_shapes_that_differ(extra: dict[str, Any], elements: int, exact: bool) -> None:
+    shape = shape_of({**QWEN_7B, **extra}, 1)
+    assert (shape.cache_elements, shape.exact) == (elements, exact)
+
+
+def test_embedding_models_are_recognised() -> None:
+    assert shape_of({**QWEN_7B, "qwen2.pooling_type": 1}, 1).embedding_only
+
+
+def test_an_unknown_cache_type_is_refused() -> None:
+    with pytest.raises(OllamaError, match="expected OLLAMA_KV_CACHE_TYPE as one of f32, f16"):
+        shape_of(QWEN_7B, 1).cache_bytes_per_token("q3")
+
+
+def test_long_vocabularies_are_walked_over(tmp_path: Path) -> None:
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    words = b"".join(text(f"w{number}") for number in range(2000))
+    pairs = [
+        text("a") + struct.pack("<IIQ", 9, 8, 2000) + words,
+        text("b") + struct.pack("<IIQ", 9, 4, 5000) + bytes(4 * 5000),
+        text("c") + struct.pack("<II", 4, 7),
+    ]
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 3) + b"".join(pairs))
+    assert read_metadata(path) == {"a": None, "b": None, "c": 7}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{}", "expected a GGUF file"),
+        (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "version 2 or 3"),
+        (b"GGUF" + struct.pack("<IQQ", 3, 0, 9), "cut off or damaged"),
+    ],
+)
+def test_what_is_no_gguf_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(data)
+    with pytest.raises(OllamaError, match=message):
+        read_metadata(path)
+
+
+def test_a_model_without_layers_is_refused() -> None:
+    with pytest.raises(OllamaError, match="block_count"):
+        shape_of({"general.architecture": "x"}, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "full"),
+    [
+        ("tiny", "tiny:latest"),
+        ("qwen2.5:7b", "qwen2.5:7b"),
+        ("library/tiny", "tiny:latest"),
+        ("team/tiny", "team/tiny:latest"),
+        ("host:5000/team/tiny", "host:5000/team/tiny:latest"),
+        ("registry.ollama.ai/library/tiny:x", "tiny:x"),
+    ],
+)
+def test_names_as_the_server_lists_them(name: str, full: str) -> None:
+    assert store.full_name(name) == full
+
+
+def put(models_dir: Path, name: str, layers: dict[str, bytes]) -> None:
+    manifest = models_dir.joinpath("manifests", *store.split_name(name))
+    manifest.parent.mkdir(parents=True)
+    (models_dir / "blobs").mkdir()
+    entries = []
+    for number, (kind, data) in enumerate(layers.items()):
+        (models_dir / "blobs" / f"sha256-{number}").write_bytes(data)
+        entries.append({"mediaType": kind, "digest": f"sha256:{number}", "size": len(data)})
+    manifest.write_text(json.dumps({"layers": entries}))
+
+
+def test_a_stored_model_has_its_parameters_and_companions(tmp_path: Path, tiny_gguf: Path) -> None:
+    parameters = json.dumps({"num_ctx": 2048}).encode()
+    layers = {store.MODEL: tiny_gguf.read_bytes(), store.PARAMETERS: parameters, store.COMPANIONS[0]: bytes(77)}
+    put(tmp_path, "tiny", layers)
+    stored = store.read_stored(tmp_path, "tiny:latest")
+    assert stored is not None
+    assert (stored.shape.layers, stored.parameters, stored.companion_bytes) == (2, {"num_ctx": 2048}, 77)
+
+
+def test_a_model_that_is_not_stored(tmp_path: Path) -> None:
+    assert store.read_stored(tmp_path, "tiny") is None
+
+
+def test_a_damaged_manifest_says_what_to_do(tmp_path: Path, tiny_gguf: Path) -> None:
+    put(tmp_path, "tiny", {store.MODEL: tiny_gguf.read_bytes()})
+    tmp_path.joinpath("manifests", *store.split_name("tiny")).write_text("{")
+    with pytest.raises(OllamaError, match="pull tiny again"):
+        store.read_stored(tmp_path, "tiny")
