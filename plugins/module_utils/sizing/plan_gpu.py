@@ -49,10 +49,14 @@ class _Request:
     limit: int
 
     @property
-    def ranks_per_replica(self) -> int:
-        """Pipeline stages on this host; tensor-parallel ranks multiply it."""
-        stages = self.wish.integer("pipeline_parallel_size") or 1
-        return max(1, stages // (self.wish.integer("nodes") or 1))
+    def stages(self) -> int:
+        """Pipeline stages over all hosts."""
+        return self.wish.integer("pipeline_parallel_size") or 1
+
+    @property
+    def nodes(self) -> int:
+        """Hosts that share the instance; each has an equal part of its ranks."""
+        return self.wish.integer("nodes") or 1
 
     @property
     def replicas(self) -> int:
@@ -61,7 +65,7 @@ class _Request:
 
     def devices_needed(self, tensor_parallel_size: int) -> int:
         """GPUs of this host that the instance takes."""
-        return max(1, tensor_parallel_size * self.ranks_per_replica) * self.replicas
+        return max(1, tensor_parallel_size * self.stages // self.nodes) * self.replicas
 
 
 def plan_gpu(wishes: Sequence[Wish], models: Sequence[ModelFiles], host: Host) -> list[Plan]:
@@ -85,7 +89,8 @@ def _sizes(request: _Request, host: Host) -> list[int]:
     indices = wish.values.get("gpu_indices")
     count = len(indices) if indices else (wish.integer("gpus") or 0)
     if wished is None and count:
-        per_rank = request.ranks_per_replica * request.replicas
+        per_rank = request.stages * request.replicas
+        count *= request.nodes
         if count % per_rank:
             raise SizingError(
                 f"{wish.name}: {count} GPUs do not divide into {per_rank} stages and replicas",
@@ -93,7 +98,7 @@ def _sizes(request: _Request, host: Host) -> list[int]:
             )
         wished = count // per_rank
     if wished is None:
-        most = max(1, len(host.devices) // (request.ranks_per_replica * request.replicas))
+        most = max(1, len(host.devices) * request.nodes // (request.stages * request.replicas))
         sizes = valid_tensor_parallel_sizes(shape, most)
         return list(reversed(sizes)) if request.purpose.prefers_wide_tensor_parallel else sizes
     problem = tensor_parallel_problem(shape, wished)
@@ -387,7 +392,7 @@ def _fill_idle(
                 for position, device in enumerate(host.devices)
                 if position not in used and (device.name, device.total_bytes) == (kind.name, kind.total_bytes)
             ]
-            ranks = size * requests[index].ranks_per_replica
+            ranks = size * requests[index].stages
             if len(idle) >= ranks and not kind.is_mig:
                 extra = tuple(idle[:ranks])
                 placed[index] = (size, group + extra)
@@ -455,7 +460,7 @@ def _finish(request: _Request, placed: tuple[int, tuple[int, ...]], replicas: in
     setup = replace(
         setup_for(request, smallest, size, host, notes),
         utilization=share,
-        is_linked=is_linked(host.topology, [device.index for device in devices[: max(1, size)]]),
+        is_linked=_spans_links(request, size, devices, host),
     )
     setup = _with_length(request, setup, notes)
     found = estimate(setup)
@@ -475,6 +480,13 @@ def _finish(request: _Request, placed: tuple[int, tuple[int, ...]], replicas: in
         reasons=tuple(notes.reasons),
         warnings=tuple(notes.warnings),
     )
+
+
+def _spans_links(request: _Request, size: int, devices: Sequence[Device], host: Host) -> bool:
+    """Whether NVLink joins the tensor-parallel ranks; it does not reach another host."""
+    if request.stages % request.nodes:
+        return False
+    return is_linked(host.topology, [device.index for device in devices[:size]])
 
 
 def _explain_parallelism(request: _Request, size: int, replicas: int, devices: Sequence[Device], notes: Notes) -> None:
@@ -510,7 +522,7 @@ def _with_length(request: _Request, setup: Setup, notes: Notes) -> Setup:
         if length:
             break
     if length >= request.limit:
-        notes.because(f"max_model_len {length}: all that the model allows, and {concurrency:g} such requests fit.")
+        notes.because(f"max_model_len {length}: all that the model allows; {concurrency:g} request(s) of it fit.")
     else:
         notes.because(f"max_model_len {length}: the longest of which {wanted:g} requests fit.")
     return replace(setup, max_model_len=max(length, 1))

@@ -90,6 +90,18 @@ def test_all_of_the_cards_given():
     assert (plan.setup.tensor_parallel_size, plan.data_parallel_size) == (4, 1)
 
 
+def test_hosts_share_stages_or_ranks():
+    host = Host(devices=cards("H100-80GB", 8))
+    stages = plan_one(DEEPSEEK_V3, host, nodes=2, pipeline_parallel_size=2, tensor_parallel_size=8)
+    assert len(stages.gpu_indices) == 8
+    assert stages.engine_args["pipeline-parallel-size"] == 2
+    ranks = plan_one(DEEPSEEK_V3, host, nodes=2, tensor_parallel_size=16)
+    assert len(ranks.gpu_indices) == 8
+    assert not ranks.setup.is_linked
+    planned = plan_one(DEEPSEEK_V3, host, nodes=2)
+    assert planned.setup.tensor_parallel_size == 16
+
+
 def test_linked_cards_are_chosen():
     topology = [
         ["X", "SYS", "NV12", "SYS"],
