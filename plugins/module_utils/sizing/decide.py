@@ -94,6 +94,24 @@ def choose_quantization(wish: Wish, files: ModelFiles, capability: tuple[int, in
     return files
 
 
+# Options of the engine that take memory which is not predicted.
+_UNPREDICTED = {
+    "speculative-config": "speculative decoding loads a draft model and caches for it too",
+    "enable-lora": "LoRA adapters take memory by their number and rank",
+    "cpu-offload-gb": "part of the weights stays in RAM",
+    "kv-transfer-config": "a KV connector has buffers of its own",
+    "enable-expert-parallel": "experts are spread over ranks as wholes",
+}
+
+
+def with_unpredicted(wish: Wish, files: ModelFiles) -> ModelFiles:
+    """The model, marked unsafe to estimate where the operator's further options take memory of their own."""
+    notes = tuple(why for option, why in _UNPREDICTED.items() if wish.extra_args.get(option))
+    if not notes:
+        return files
+    return ModelFiles(replace(files.shape, unsafe=(*files.shape.unsafe, *notes)), files.checkpoint)
+
+
 def choose_batch(wish: Wish, purpose: Profile, shape: ModelShape, notes: Notes, most_tokens: int) -> tuple[int, int]:
     """max_num_seqs and max_num_batched_tokens, always stated. Raises SizingError when they contradict."""
     sequences = wish.integer("max_num_seqs")

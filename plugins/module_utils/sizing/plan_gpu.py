@@ -16,6 +16,7 @@ from .decide import (
     choose_quantization,
     length_limit,
     longest_context,
+    with_unpredicted,
 )
 from .engine_config import engine_args, gpu_environment
 from .errors import SizingError
@@ -125,7 +126,7 @@ def _sizes(request: _Request, host: Host) -> list[int]:
 def setup_for(request: _Request, device: Device, size: int, host: Host, notes: Notes) -> Setup:
     """The instance on that kind of device, at the longest context it may have and all of the device."""
     wish = request.wish
-    files = choose_quantization(wish, request.files, device.capability, notes)
+    files = with_unpredicted(wish, choose_quantization(wish, request.files, device.capability, notes))
     dtype = choose_dtype(wish, files.shape, device.capability, notes)
     sequences, tokens = choose_batch(wish, request.purpose, files.shape, notes, 16384)
     kv_cache_dtype = wish.text("kv_cache_dtype") or "auto"

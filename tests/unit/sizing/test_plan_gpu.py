@@ -221,6 +221,15 @@ def test_unsafe_models_are_said_to_be():
     assert any("estimate unsafe" in warning for warning in plan.warnings)
 
 
+def test_options_that_take_memory_of_their_own_lower_the_floor():
+    host = Host(devices=cards("H100-80GB"))
+    plain = plan_one(LLAMA_8B, host, max_model_len=8192)
+    drafted = plan_one(LLAMA_8B, host, max_model_len=8192, extra_args={"speculative-config": {"method": "ngram"}})
+    assert drafted.confidence == "low"
+    assert drafted.estimate.floor.tokens < plain.estimate.floor.tokens
+    assert "draft model" in drafted.warnings[0]
+
+
 def test_what_does_not_fit_is_refused_with_what_would():
     with pytest.raises(SizingError) as refusal:
         plan_one(QWEN_32B, Host(devices=cards("L4")), max_model_len=8192)
