@@ -23,6 +23,7 @@ from ansible_collections.llm.serving.plugins.module_utils.sizing.version import 
 # instead of tokens, as only that engine did.
 LAST_V0 = EngineVersion(0, 7, 3)
 LAST_WITH_BLOCK_TOKENS = EngineVersion(0, 20)
+UNSTATED_LENGTH = 8192
 # A total that is the driver's and not CUDA's is recognised within this.
 SAME_TOTAL_BYTES = 64 * MIB
 
@@ -44,7 +45,11 @@ def version_of(record: Record) -> EngineVersion:
     if record.get("engine") == "V0":
         return LAST_V0
     if record.get("vllm") is not None:
-        return EngineVersion.parse(str(record["vllm"]))
+        try:
+            return EngineVersion.parse(str(record["vllm"]))
+        except ValueError:
+            # A nightly or a commit: the newest that is known.
+            return DEFAULT_VERSION
     tokens, concurrency, length = (record.get(key) for key in ("kv_tokens", "concurrency", "max_model_len"))
     if record.get("kv_blocks") is not None and tokens is None:
         return LAST_V0
@@ -171,6 +176,8 @@ def shape_of(record: Record, configs: Mapping[str, Mapping[str, Any]]) -> ModelS
     config = configs.get(name)
     if config is None:
         return Unusable("no configuration for this model")
+    if not config.get("num_key_value_heads") and config.get("generic_kv_formula_safe") is False:
+        return Unusable("configuration says too little (KV heads differ by layer and are not listed)")
     try:
         shape = parse_shape(full_config(record, config, name))
     except SizingError as error:
@@ -197,8 +204,9 @@ def setup_of(record: Record, shape: ModelShape, weights: str, checkpoints: Mappi
     """
     if record.get("model_inferred"):
         return Unusable("model was inferred from the log, so the comparison is circular")
-    if record.get("tp") is None:
-        return Unusable("tensor-parallel size is not stated")
+    tensor_parallel = record.get("tp") or record.get("gpu_count")
+    if tensor_parallel is None:
+        return Unusable("neither the tensor-parallel size nor the number of GPUs is stated")
     gpu = str(record.get("gpu") or "")
     stated = record.get("gpu_total_gib")
     card = find_card(gpu, int(float(stated) * GIB) if stated else None) or find_card(gpu)
@@ -206,7 +214,8 @@ def setup_of(record: Record, shape: ModelShape, weights: str, checkpoints: Mappi
     if total is None:
         return Unusable(f"memory of the GPU is not known ({gpu or 'unnamed'})")
     version = version_of(record)
-    length = int(record.get("max_model_len") or shape.max_position or 8192)
+    # A length that is not stated is not judged: any start allows this much.
+    length = int(record.get("max_model_len") or min(shape.max_position or UNSTATED_LENGTH, UNSTATED_LENGTH))
     defaults = engine_defaults(version, total, gpu, length)
     logged = record.get("weights_gib") if weights == "logged" else None
     whole = checkpoints.get(str(record.get("model"))) if weights == "logged" and not logged else None
@@ -223,7 +232,7 @@ def setup_of(record: Record, shape: ModelShape, weights: str, checkpoints: Mappi
         max_num_seqs=min(sequences, tokens),
         max_num_batched_tokens=tokens,
         version=version,
-        tensor_parallel_size=int(record["tp"]),
+        tensor_parallel_size=int(tensor_parallel),
         pipeline_parallel_size=int(record.get("pp") or 1),
         enforce_eager=bool(record.get("enforce_eager")),
         capability=card.capability if card else None,

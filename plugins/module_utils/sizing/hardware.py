@@ -30,6 +30,8 @@ class KnownCard:
     capability: tuple[int, int] | None
     vendor: str = "nvidia"
     unified: bool = False
+    # A variant that nobody means by the bare name.
+    is_rare: bool = False
 
 
 # Totals as start-up logs and out-of-memory messages of PyTorch print them. They vary by a few tens of MiB
@@ -65,7 +67,7 @@ KNOWN_CARDS: Mapping[str, KnownCard] = {
         KnownCard("RTX4060Ti-16GB", 16380, 15.57, (8, 9)),
         KnownCard("RTX4080-16GB", 16376, 15.57, (8, 9)),
         KnownCard("RTX4090-24GB", 24564, 23.52, (8, 9)),
-        KnownCard("RTX4090-48GB", 49140, 47.37, (8, 9)),
+        KnownCard("RTX4090-48GB", 49140, 47.37, (8, 9), is_rare=True),
         KnownCard("RTX5060Ti-16GB", 16311, 15.48, (12, 0)),
         KnownCard("RTX5080-16GB", 16303, 15.47, (12, 0)),
         KnownCard("RTX5090-32GB", 32607, 31.36, (12, 0)),
@@ -85,6 +87,7 @@ KNOWN_CARDS: Mapping[str, KnownCard] = {
     )
 }
 
+_COUNT = re.compile(r"^\s*\d+\s*[x×*]\s*")
 _SIZE = re.compile(r"(?<![a-z0-9])(\d{1,3})\s?gi?b\b")
 _NOISE = re.compile(
     r"nvidia|geforce|tesla|quadro|amd|instinct|graphics|generation|blackwell|workstation|server|edition|"
@@ -94,7 +97,7 @@ _NOISE = re.compile(
 
 def _family(name: str) -> tuple[str, int | None]:
     """A card's name without vendor, form factor and size; and the size in GB where the name has it."""
-    lowered = name.lower()
+    lowered = _COUNT.sub("", name.lower())
     size = _SIZE.search(lowered)
     return _NOISE.sub("", _SIZE.sub("", lowered)), int(size.group(1)) if size else None
 
@@ -110,6 +113,8 @@ def find_card(name: str, memory_bytes: int | None = None) -> KnownCard | None:
         members = [card for card in members if abs(card.driver_mib * MIB / memory_bytes - 1) < 0.06]
     elif size_gb is not None:
         members = [card for card in members if abs(card.driver_mib / 1000 / size_gb - 1) < 0.12]
+    if memory_bytes is None and size_gb is None:
+        members = [card for card in members if not card.is_rare]
     return members[0] if len(members) == 1 else None
 
 
