@@ -102,7 +102,7 @@ def _compare(result: Result, record: Record, setup: Setup, found: Estimate) -> N
             name: (estimate_bytes(setup, found.account.weights_bytes) - logged) / budget
             for name, estimate_bytes in BASELINES.items()
         }
-    if result.tokens_logged:
+    if result.tokens_logged and record.get("max_model_len"):
         result.tokens_predicted = found.expected.tokens
         result.tokens_error = found.expected.tokens / int(result.tokens_logged) - 1
 

@@ -451,6 +451,9 @@ def _mlps(config: Config, kinds: list[str]) -> list[MlpShape | None]:
         ("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size", "shared_intermediate_size"),
         _integer(config, ("n_shared_experts", "num_shared_experts")) * expert_size,
     )
+    if model_type.startswith("llama4"):
+        # One shared expert as wide as the routed ones, which the configuration does not mention.
+        shared = expert_size
     dense_size = _integer(config, ("intermediate_size_mlp", "dense_intermediate_size"), plain)
     dense = MlpShape(dense_size, gated=gated)
     sparse = MlpShape(expert_size, experts, shared, gated) if experts else dense

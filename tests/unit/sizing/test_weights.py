@@ -29,6 +29,24 @@ def test_weights_from_a_configuration_alone(config, logged_gib):
     assert rank_gib(config)[0] == pytest.approx(logged_gib, rel=0.01)
 
 
+def test_a_shared_expert_that_is_not_mentioned():
+    scout = {
+        **LLAMA_8B,
+        "model_type": "llama4_text",
+        "hidden_size": 5120,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 40,
+        "vocab_size": 202048,
+        "intermediate_size": 8192,
+        "intermediate_size_mlp": 16384,
+        "num_local_experts": 16,
+        "attention_chunk_size": 8192,
+        "head_dim": 128,
+    }
+    # 107.8 billion parameters without the vision tower.
+    assert rank_gib(scout)[0] * GIB / 2e9 == pytest.approx(107.8, rel=0.01)
+
+
 def test_tensor_parallel_ranks_share_all_but_the_norms():
     assert rank_gib(LLAMA_8B, 2)[0] == pytest.approx(7.51, rel=0.005)
     assert rank_gib(LLAMA_8B, 4)[0] == pytest.approx(3.77, rel=0.01)
