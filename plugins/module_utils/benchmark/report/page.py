@@ -107,7 +107,7 @@ def _load_charts(summary: Summary, measured: Sequence[Stage], mode: str) -> str:
     knee_mark = Mark(knee["load"], "knee", "knee") if knee and knee["mode"] == mode else None
     figures = [
         charts.against_load(
-            "Tokens written per second", [_over(stages, "tokens", "s1", _tokens)], load_name, number, knee_mark
+            "Tokens written per second", [_over(stages, "tokens", "s1", _tokens)], load_name, number, knee=knee_mark
         ),
         charts.against_load("Answers per second", _answers(stages), load_name, number, knee=knee_mark),
     ]
@@ -328,5 +328,5 @@ tokens. <b>Time per output token</b> is, for each request, the time from the fir
 number of tokens after the first. <b>Whole answer</b> ends with the last byte.</p>
 <p>Percentiles are over successful requests only, interpolated linearly. Throughput is over the time from the first
 request of a load to the end of its last one. Warm-up is part of no figure.</p>
-<p>The <b>knee</b> is the load at which answers per second, divided by the median time of an answer, is largest. At least
-three loads are needed to see one.</p></div>"""
+<p>The <b>knee</b> is the load at which answers per second, divided by the median time of an answer, is largest. At
+least three loads are needed to see one.</p></div>"""
