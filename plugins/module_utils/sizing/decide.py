@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .errors import SizingError
 from .estimate import Setup, stage_layout
 from .kv_cache import CacheLayout, largest_length
-from .parallelism import stage_layers
+from .parallelism import stage_ranges
 from .plans import ModelFiles
 from .profiles import Profile
 from .quantization import Quantization
-from .shape import LayerShape, ModelShape
+from .shape import ModelShape
 from .wishes import Wish
 
 # Context lengths are chosen in steps that people recognise, and at least one block.
@@ -159,10 +158,10 @@ def length_limit(wish: Wish, shape: ModelShape) -> int:
 def longest_context(setup: Setup, kv_bytes: int, concurrency: float, limit: int) -> int:
     """The longest context of which `concurrency` requests fit into `kv_bytes` on every stage."""
     best = limit
-    for layers in stage_layers(setup.shape, setup.pipeline_parallel_size):
+    for owned in stage_ranges(setup.shape, setup.pipeline_parallel_size):
 
-        def layout_at(length: int, layers: Sequence[LayerShape] = layers) -> CacheLayout:
-            return stage_layout(replace(setup, max_model_len=length), layers)
+        def layout_at(length: int, owned: range = owned) -> CacheLayout:
+            return stage_layout(replace(setup, max_model_len=length), owned)
 
         lengths = (largest_length(kv_bytes, concurrency, best, layout_at, step) for step in LENGTH_STEPS)
         best = next((length for length in lengths if length), 0)

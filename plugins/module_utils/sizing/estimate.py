@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .kv_cache import CacheCapacity, CacheLayout, capacity, layout
 from .overheads import AHEAD_OF_TIME_COMPILATION, Load, Overheads, cpu_overheads, overheads
-from .parallelism import stage_layers
+from .parallelism import stage_layers, stage_ranges
 from .safetensors import CheckpointSize
-from .shape import LayerShape, ModelShape
+from .shape import ModelShape
 from .units import GIB
 from .version import EngineVersion
 from .weights import Weights, stage_weights
@@ -81,11 +80,10 @@ class Estimate:
     is_safe: bool
 
 
-def stage_layout(setup: Setup, layers: Sequence[LayerShape]) -> CacheLayout:
+def stage_layout(setup: Setup, owned: range) -> CacheLayout:
     """The cache layout of one stage's ranks."""
     return layout(
         setup.shape,
-        layers,
         tensor_parallel_size=setup.tensor_parallel_size,
         kv_cache_dtype=setup.kv_cache_dtype,
         dtype=setup.dtype,
@@ -95,6 +93,7 @@ def stage_layout(setup: Setup, layers: Sequence[LayerShape]) -> CacheLayout:
         version=setup.version,
         # The CPU engine resets them for its accelerated kernels (CpuPlatform).
         state_dtype="float32" if setup.is_cpu else None,
+        owned=owned,
     )
 
 
@@ -142,8 +141,8 @@ def estimate(setup: Setup) -> Estimate:
     stages = stage_layers(setup.shape, setup.pipeline_parallel_size)
     per_stage = stage_weights(setup.shape, stages, setup.tensor_parallel_size, setup.checkpoint, setup.dtype)
     candidates = [
-        _stage(setup, layers, weight, (index == 0, index == len(stages) - 1))
-        for index, (layers, weight) in enumerate(zip(stages, per_stage))
+        _stage(setup, owned, weight, (index == 0, index == len(stages) - 1))
+        for index, (owned, weight) in enumerate(zip(stage_ranges(setup.shape, len(stages)), per_stage))
     ]
     return min(candidates, key=lambda candidate: candidate.account.kv_expected_bytes / candidate.layout.block_bytes)
 
@@ -169,7 +168,7 @@ def _needs(setup: Setup, is_first: bool, is_last: bool) -> Overheads:
     return overheads(setup.shape, load)
 
 
-def _stage(setup: Setup, layers: Sequence[LayerShape], weight: Weights, ends: tuple[bool, bool]) -> Estimate:
+def _stage(setup: Setup, owned: range, weight: Weights, ends: tuple[bool, bool]) -> Estimate:
     if setup.measured_weights_bytes is not None:
         weight = replace(weight, rank_bytes=setup.measured_weights_bytes, exact=True)
     needs = _needs(setup, *ends)
@@ -179,7 +178,7 @@ def _stage(setup: Setup, layers: Sequence[LayerShape], weight: Weights, ends: tu
     if setup.kv_cache_memory_bytes is not None:
         expected = floor = setup.kv_cache_memory_bytes
         budget = weight.rank_bytes + needs.total_bytes + expected
-    cache = stage_layout(setup, layers)
+    cache = stage_layout(setup, owned)
     account = Account(
         total_bytes=setup.total_bytes,
         budget_bytes=budget,

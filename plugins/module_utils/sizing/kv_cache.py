@@ -8,7 +8,6 @@ the full length. The rules below are those of vLLM's kv_cache_interface.py and k
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -153,9 +152,17 @@ def _ends(layers: Sequence[LayerShape], count: int) -> list[tuple[bool, Sequence
     return [(True, attention[:count]), (False, attention[count:-count]), (True, attention[-count:])]
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """Layers that keep the same: what, how many bytes per token (0 for a state), and which layers they are."""
+
+    cache: LayerCache
+    token_bytes: float
+    indices: list[int]
+
+
 def layout(
     shape: ModelShape,
-    layers: Sequence[LayerShape],
     *,
     tensor_parallel_size: int,
     kv_cache_dtype: str,
@@ -165,50 +172,74 @@ def layout(
     block_size: int,
     version: EngineVersion,
     state_dtype: str | None = None,
+    owned: range | None = None,
 ) -> CacheLayout:
-    """Group the layers of one rank and count blocks, as the engine does.
+    """Group the layers of the model and count blocks, as the engine does, for a rank that owns some of them.
 
     Layers alike in what they keep form groups of equal size: the rarest kind's count, or the commonest's
-    where they differ by less than half. Hybrid models raise the attention block until its page holds a
-    whole state, in steps of the block it had. `state_dtype` is the engine's own choice for recurrent states where
-    the model makes none.
+    where they differ by less than half. Groups span all pipeline stages; a stage stores its own layers of each,
+    and a block takes what its fullest group needs there. Hybrid models raise the attention block until its page
+    holds a whole state, in steps of the block it had. `state_dtype` is the engine's own choice for recurrent
+    states where the model makes none.
     """
-    pages = _pages(shape, layers, tensor_parallel_size, cache_format(kv_cache_dtype, dtype))
-    states: Counter[LayerCache] = Counter()
-    for layer, count in count_layers(layers):
-        if layer.cache.kind == "state":
-            states[layer.cache] += count
+    owned = range(len(shape.layers)) if owned is None else owned
+    kinds = _kinds(shape, tensor_parallel_size, cache_format(kv_cache_dtype, dtype))
     state_bytes = max(
-        (
-            cache.state.size_bytes(tensor_parallel_size, dtype, state_dtype)
-            for cache in states
-            if cache.state is not None
-        ),
+        (kind.cache.state.size_bytes(tensor_parallel_size, dtype, state_dtype) for kind in kinds if kind.cache.state),
         default=0,
     )
-    if not pages and not states:
+    widest = max((kind.token_bytes for kind in kinds), default=0.0)
+    if not kinds:
         return CacheLayout(1, 1, 1, block_size)
-    if pages and states:
-        needed = ceil_div(state_bytes, max(1, int(max(size for size, _ in pages.values()))))
+    if state_bytes and widest:
+        needed = ceil_div(state_bytes, int(widest))
         block_size = max(block_size, round_up(needed, max(16, block_size)))
-    if not states and all(cache.kind in ("full", "mla") for cache, _ in pages):
+    if all(kind.cache.kind in ("full", "mla") for kind in kinds):
         # Layers that grow alike share one block table, whatever the size of their pages.
-        block_bytes = sum(int(size * block_size) * count for size, count in pages.values())
+        block_bytes = sum(int(kind.token_bytes * block_size) * _owned(kind.indices, owned) for kind in kinds)
         return CacheLayout(max(1, block_bytes), ceil_div(max_model_len, block_size), 1, block_size)
-    page_bytes = max([*(int(size * block_size) for size, _ in pages.values()), *([] if pages else [state_bytes])])
-    group_layers = _group_size([*(count for _, count in pages.values()), *states.values()])
-    groups = blocks_per_request = 0
+    page_bytes = int(widest * block_size) or state_bytes
+    group_layers = _group_size([len(kind.indices) for kind in kinds])
+    groups = blocks_per_request = fullest = 0
     tokens_per_block = max_model_len
-    for cache, size, count in [
-        *((cache, size, count) for (cache, _), (size, count) in pages.items()),
-        *((cache, 0.0, count) for cache, count in states.items()),
-    ]:
-        tokens = block_size * (page_bytes // int(size * block_size)) if size else 0
+    for kind in kinds:
+        tokens = block_size * (page_bytes // int(kind.token_bytes * block_size)) if kind.token_bytes else 0
         tokens_per_block = min(tokens_per_block, tokens or max_model_len)
-        number = ceil_div(count, group_layers)
+        number = ceil_div(len(kind.indices), group_layers)
         groups += number
-        blocks_per_request += number * _blocks_per_request(cache, tokens, max_model_len, max_in_flight_tokens, version)
-    return CacheLayout(page_bytes * group_layers, max(1, blocks_per_request), groups, tokens_per_block)
+        fullest = max(fullest, *(_owned(kind.indices[first::number], owned) for first in range(number)))
+        blocks_per_request += number * _blocks_per_request(
+            kind.cache, tokens, max_model_len, max_in_flight_tokens, version
+        )
+    return CacheLayout(max(1, page_bytes * fullest), max(1, blocks_per_request), groups, tokens_per_block)
+
+
+def _kinds(shape: ModelShape, tp: int, stored: CacheFormat) -> list[_Kind]:
+    """The model's layers by what they keep; apart from those at both ends that a format leaves alone."""
+    plain = CacheFormat(8 * stored.plain_bytes, 8 * stored.plain_bytes)
+    attention = sum(layer.cache.kind not in ("state", "none") for layer in shape.layers)
+    kinds: dict[tuple[int, bool], _Kind] = {}
+    position = 0
+    for index, layer in enumerate(shape.layers):
+        cache = layer.cache
+        if cache.kind == "none":
+            continue
+        at_end = False
+        if cache.kind != "state":
+            at_end = not stored.plain_layers <= position < attention - stored.plain_layers
+            position += 1
+        # Equal layers are one object, equal caches need not be: feed-forward blocks tell layers apart.
+        key = next((known for known, kind in kinds.items() if kind.cache == cache and known[1] == at_end), None)
+        if key is None:
+            key = (index, at_end)
+            size = 0.0 if cache.kind == "state" else _layer_token_bytes(shape, cache, tp, plain if at_end else stored)
+            kinds[key] = _Kind(cache, size, [])
+        kinds[key].indices.append(index)
+    return list(kinds.values())
+
+
+def _owned(indices: Sequence[int], owned: range) -> int:
+    return sum(index in owned for index in indices)
 
 
 def _group_size(counts: list[int]) -> int:

@@ -50,6 +50,15 @@ def valid_tensor_parallel_sizes(shape: ModelShape, most: int) -> list[int]:
     return [size for size in range(1, most + 1) if tensor_parallel_problem(shape, size) is None]
 
 
+def stage_ranges(shape: ModelShape, stages: int) -> list[range]:
+    """The indices of each pipeline stage's layers."""
+    ranges: list[range] = []
+    for layers in stage_layers(shape, stages):
+        start = ranges[-1].stop if ranges else 0
+        ranges.append(range(start, start + len(layers)))
+    return ranges
+
+
 def stage_layers(shape: ModelShape, stages: int) -> list[Sequence[LayerShape]]:
     """The layers of each pipeline stage.
 

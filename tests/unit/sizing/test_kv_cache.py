@@ -34,7 +34,7 @@ def lay_out(config, **changes):
         "block_size": 16,
         "version": NEW,
     }
-    return layout(shape, shape.layers, **{**values, **changes})
+    return layout(shape, **{**values, **changes})
 
 
 @pytest.mark.parametrize(
