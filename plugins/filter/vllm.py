@@ -17,7 +17,7 @@ short_description: Tell what is wrong with a list of vLLM models
 description:
   - Returns a sentence for every unknown key (with the nearest one that there is), every name or port that appears
     twice, every name that cannot name a unit, and every port that somebody else listens on.
-positional: _input, known
+positional: _input, known, host
 options:
   _input:
     description: The value of C(vllm_models).
@@ -29,11 +29,9 @@ options:
     type: list
     elements: str
     required: true
-  listeners:
-    description: C(ansible_facts.vllm.listeners).
-    type: list
-    elements: dict
-    default: []
+  host:
+    description: C(ansible_facts.vllm), to look at who has the ports as well.
+    type: dict
 author:
   - The llm.serving maintainers
 """
@@ -56,11 +54,14 @@ _value:
 
 
 def vllm_problems(
-    models: Sequence[Mapping[str, Any]], known: Collection[str], listeners: Sequence[Mapping[str, Any]] = ()
+    models: Sequence[Mapping[str, Any]], known: Collection[str], host: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Return what is wrong with the entries, by themselves and on a host where these listen."""
+    """Return what is wrong with the entries, by themselves and on a host with these facts."""
     problems = entries.entry_problems(models, known)
-    return problems or entries.port_problems(models, listeners)
+    if problems or host is None:
+        return problems
+    own = [instance["name"] for instance in host["instances"]]
+    return entries.port_problems(models, host["listeners"], own)
 
 
 def vllm_superfluous(engines: Sequence[Mapping[str, Any]], in_service: str, keep: int) -> list[str]:

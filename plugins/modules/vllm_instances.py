@@ -38,13 +38,13 @@ options:
         type: dict
         default: {}
   unit:
-    description: Content of the template unit C(vllm@.service).
+    description: Content of the template unit C(vllm@.service). Without it the unit is left as it is.
     type: str
-    required: true
+    default: ""
   engine:
     description: Which engine the instances are to run; another one restarts them.
     type: str
-    required: true
+    default: ""
   options_file:
     description:
       - File with the names of the options that the engine knows, one a line. Options that are not in it are refused.
@@ -154,7 +154,8 @@ class Keeper:
         gone = gone if self.module.params["remove_others"] else []
         states = self._states([*(instance.name for instance in wanted), *gone])
         self._remove(gone)
-        if self._write(unit_file, unit_text, 0o644) or any(state.needs_reload for state in states.values()):
+        wrote = bool(unit_text) and self._write(unit_file, unit_text, 0o644)
+        if wrote or any(state.needs_reload for state in states.values()):
             self._systemctl("daemon-reload")
         actions = {instance.name: self._configure(instance, unit_text, states) for instance in wanted}
         self._run(wanted, actions, unit_text, states)
@@ -289,8 +290,8 @@ def main() -> None:
                     "secrets": {"type": "dict", "default": {}, "no_log": True},
                 },
             },
-            "unit": {"type": "str", "required": True},
-            "engine": {"type": "str", "required": True},
+            "unit": {"type": "str", "default": ""},
+            "engine": {"type": "str", "default": ""},
             "options_file": {"type": "path"},
             "config_dir": {"type": "path", "default": "/etc/vllm"},
             "unit_dir": {"type": "path", "default": "/etc/systemd/system"},

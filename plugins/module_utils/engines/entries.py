@@ -73,13 +73,19 @@ def unknown_variables(names: Collection[str], known: Collection[str], prefix: st
     ]
 
 
-def port_problems(entries: Sequence[Mapping[str, Any]], listeners: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each port that somebody else than the instance itself listens on."""
+def port_problems(
+    entries: Sequence[Mapping[str, Any]], listeners: Sequence[Mapping[str, Any]], own: Collection[str] = ()
+) -> list[str]:
+    """Return a sentence for each port that somebody else than an instance of ours listens on.
+
+    `own` names the instances that the host has: they give their ports up when they are restarted or removed.
+    """
+    units = {f"vllm@{name}.service" for name in own}
     problems = []
     for entry in wanted(entries):
-        port, unit = int(entry.get("port", DEFAULT_PORT)), f"vllm@{entry['name']}.service"
+        port = int(entry.get("port", DEFAULT_PORT))
         for listener in listeners:
-            if listener["port"] == port and listener["unit"] != unit:
+            if listener["port"] == port and listener["unit"] not in units:
                 who = listener["unit"] or listener["process"] or "a process of another namespace"
                 pid = f" (process {listener['pid']})" if listener["pid"] else ""
                 problems.append(

@@ -61,12 +61,13 @@ def test_misspelt_variables_are_named_with_the_nearest() -> None:
         ({"port": 8001, "unit": "vllm@a.service", "process": "vllm", "pid": 7}, False),
         ({"port": 8002, "unit": "nginx.service", "process": "nginx", "pid": 7}, False),
         ({"port": 8001, "unit": "nginx.service", "process": "nginx", "pid": 7}, True),
-        ({"port": 8001, "unit": "vllm@b.service", "process": "vllm", "pid": 7}, True),
+        ({"port": 8001, "unit": "vllm@b.service", "process": "vllm", "pid": 7}, False),  # moves, or goes
+        ({"port": 8001, "unit": "vllm@stray.service", "process": "vllm", "pid": 7}, True),
         ({"port": 8001, "unit": "", "process": "", "pid": 0}, True),
     ],
 )
 def test_a_port_is_busy_when_somebody_else_has_it(listener: dict[str, Any], refused: bool) -> None:
-    assert bool(port_problems([GOOD], [listener])) is refused
+    assert bool(port_problems([GOOD], [listener], ["a", "b"])) is refused
 
 
 def test_wishes_have_paths_and_no_keys_that_planning_does_not_want() -> None:
