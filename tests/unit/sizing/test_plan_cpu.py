@@ -117,6 +117,23 @@ def test_ranks_on_other_hosts_divide_heads_and_layers():
     assert stages.estimate.expected.blocks == GIB // (3 * 2 * 32 * 2 * 2 * 128)
 
 
+def test_groups_span_stages():
+    config = {
+        **TINY,
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 8,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "sliding_window": 512,
+        "layer_types": ["full_attention"] * 2 + ["sliding_attention"] * 6,
+        "max_position_embeddings": 4096,
+    }
+    wishes = {"pipeline_parallel_size": 2, "nodes": 2, "max_num_batched_tokens": 2048}
+    # Logged by a real engine: both full layers are on the first stage, which bounds the second.
+    assert plan_one(config, HOST, cpu_kv_cache_gib=1, **wishes).estimate.expected.tokens == 256_140
+
+
 def test_ram_is_shared_and_the_plan_ignores_what_is_free_now():
     wishes = parse_wishes([{"name": name, "model": f"/{name}"} for name in ("a", "b")])
     models = [files(LLAMA_8B)] * 2
