@@ -33,7 +33,7 @@ options:
     description: C(ansible_facts.vllm), to look at who has the ports as well.
     type: dict
 author:
-  - The llm.serving maintainers
+  - The llm.serving maintainers (@llm-serving)
 """
 
 EXAMPLES = r"""

@@ -76,7 +76,7 @@ attributes:
     support: full
     platforms: posix
 author:
-  - The llm.serving maintainers
+  - The llm.serving maintainers (@llm-serving)
 """
 
 EXAMPLES = r"""
@@ -197,7 +197,7 @@ def main() -> None:
             "unit": {"type": "str"},
             "api_key": {"type": "str", "no_log": True},
             "prompt": {"type": "str", "default": "Say hello."},
-            "max_tokens": {"type": "int", "default": 16},
+            "max_tokens": {"type": "int", "default": 16, "no_log": False},
             "timeout": {"type": "float", "default": 60},
             "validate_certs": {"type": "bool", "default": True},
             "ca_path": {"type": "path"},

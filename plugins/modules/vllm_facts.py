@@ -49,7 +49,7 @@ attributes:
     support: full
     platforms: Linux
 author:
-  - The llm.serving maintainers
+  - The llm.serving maintainers (@llm-serving)
 """
 
 EXAMPLES = r"""

@@ -79,7 +79,7 @@ attributes:
     support: full
     platforms: Linux
 author:
-  - The llm.serving maintainers
+  - The llm.serving maintainers (@llm-serving)
 """
 
 EXAMPLES = r"""

@@ -46,9 +46,13 @@ class Instance:
 
     def environment_text(self, *, show_secrets: bool = True) -> str:
         """Return its environment file; for people to read, without the secrets."""
-        secrets = dict(self.secrets) if show_secrets else dict.fromkeys(self.secrets, HIDDEN)
-        together = {**self.environment, **secrets}
-        return HEADER + "".join(f"{_variable(name)}={_quote(name, together[name])}\n" for name in sorted(together))
+        together = {**self.environment, **self.secrets}
+        hidden = set() if show_secrets else set(self.secrets)
+        lines = [
+            f"{_variable(name)}={HIDDEN if name in hidden else _quote(name, together[name])}\n"
+            for name in sorted(together)
+        ]
+        return HEADER + "".join(lines)
 
     def digest(self, *shared: str) -> str:
         """Return the digest of everything its process depends on; `shared` is what all instances have in common."""
