@@ -9,7 +9,7 @@ import resource
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import accumulate, islice
 
 from .errors import BenchmarkError
 from .lengths import Lengths
@@ -130,14 +130,13 @@ class Generator:
 
     async def _open(self, found: StageRun) -> None:
         """Requests come at random, whether or not earlier ones are answered: gaps are exponential (Poisson)."""
-        rng = random.Random(f"{self._settings.seed} arrivals {found.stage.number}")  # noqa: S311 - reproducible
-        begin = planned = self._loop.time()
+        begin = self._loop.time()
         tasks = []
-        for number in range(found.stage.requests):
+        for number, after_seconds in enumerate(arrivals(found.stage, self._settings.seed)):
             request = self._request()
-            planned += rng.expovariate(found.stage.load)
-            if planned > begin + self._settings.stage_seconds:
+            if after_seconds > self._settings.stage_seconds:
                 break
+            planned = begin + after_seconds
             await asyncio.sleep(planned - self._loop.time())
             if found.abandoned:
                 break
@@ -198,6 +197,18 @@ class Generator:
                 raise BenchmarkError(f"the server does not answer: {explain(record)}")
             counted.append(record.input_tokens)
         return measured_scale(SCALE_WORDS[0], counted[0], SCALE_WORDS[1], counted[1])
+
+
+def arrivals(stage: Stage, seed: int) -> list[float]:
+    """Return when each request of an open loop is sent, in seconds from the stage's beginning.
+
+    Exponential gaps, scaled so that the last request comes exactly when the rate says: a Poisson process given the time
+    of its last event. Without that, a hundred requests would miss the rate by a tenth, and runs could not be compared.
+    """
+    rng = random.Random(f"{seed} arrivals {stage.number}")  # noqa: S311 - reproducible, no secret
+    times = list(accumulate(rng.expovariate(stage.load) for _ in range(stage.requests)))
+    scale = stage.requests / stage.load / times[-1]
+    return [at_seconds * scale for at_seconds in times]
 
 
 class _Draws:

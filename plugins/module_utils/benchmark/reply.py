@@ -12,7 +12,7 @@ MAX_ERROR_BYTES = 1 << 14
 
 
 class Reply:
-    """Times of the pieces of text, and what the server says about tokens. A Sink of `wire`."""
+    """Times of the pieces of an answer, and what the server says about tokens. A Sink of `wire`."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -56,15 +56,21 @@ class Reply:
             self.input_tokens = usage.get("prompt_tokens")
             self.output_tokens = usage.get("completion_tokens")
         for choice in event.get("choices") or ():
-            if _has_text(choice):
+            if _is_piece(choice):
                 self.times.append(at_seconds)
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
 
 
-def _has_text(choice: dict[str, Any]) -> bool:
-    """Whether a user would see something; the chunk that only announces the role is none."""
+def _is_piece(choice: dict[str, Any]) -> bool:
+    """Whether a choice stands for one or more tokens.
+
+    A token without visible text does too, such as half a character. What only announces the role, or only ends the
+    answer, does not.
+    """
     delta = choice.get("delta")
     if delta is None:
-        return bool(choice.get("text"))
+        return bool(choice.get("text") or not choice.get("finish_reason"))
     # Names of the text before the answer differ: reasoning_content in vLLM and others, reasoning in Ollama.
-    return any(delta.get(name) for name in ("content", "reasoning_content", "reasoning", "tool_calls"))
+    if any(delta.get(name) for name in ("content", "reasoning_content", "reasoning", "tool_calls")):
+        return True
+    return "role" not in delta and not choice.get("finish_reason")

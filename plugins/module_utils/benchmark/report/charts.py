@@ -15,6 +15,7 @@ HEIGHT = 260
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 16, 42
 TICKS = 5
 LABEL_GAP = 34
+CHARACTER_WIDTH = 6.0
 # A range wider than this is drawn on a logarithmic axis.
 LOG_FROM_RATIO = 8
 
@@ -241,17 +242,17 @@ def _line(line: Series, x: Axis, y: Axis, label: Callable[[float], str], dots: b
 
 
 def _bands(bands: Sequence[Band], axis: Axis) -> str:
-    parts = []
+    """Draw every other stage darker, and the names that have room."""
+    shades, names = [], []
     free_from = 0.0
     for index, band in enumerate(bands):
         begin, end = axis.at(band.begin), axis.at(band.end)
         if index % 2 == 0:
             width = round(max(end - begin, 1), 1)
-            parts.append(
+            shades.append(
                 f'<rect class="band" x="{begin}" y="{TOP - 10}" width="{width}" height="{HEIGHT - BOTTOM - TOP + 10}"/>'
             )
-        # About six units a character.
         if begin >= free_from:
-            parts.append(f'<text class="bandtext" x="{begin + 3}" y="{TOP}">{esc(band.text)}</text>')
-            free_from = begin + 6.0 * len(band.text) + 8
-    return "".join(parts)
+            names.append(f'<text class="bandtext" x="{begin + 3}" y="{TOP}">{esc(band.text)}</text>')
+            free_from = begin + CHARACTER_WIDTH * len(band.text) + 8
+    return "".join(shades + names)

@@ -20,6 +20,8 @@ MAX_CROSSES = 500
 MAX_STEPS = 1500
 CURVE_POINTS = 120
 MAX_CURVES = 6
+# Gaps between pieces that came in one packet are next to 0, which no logarithmic axis shows.
+LEAST_SECONDS = 1e-4
 WIDE, NARROW = 1100, charts.WIDTH
 PERCENTILES = (("p50", "median"), ("p95", "95 %"), ("p99", "99 %"))
 MODES = {
@@ -223,8 +225,7 @@ def _curve(ordered: Sequence[float]) -> list[tuple[float, float]]:
     if not ordered:
         return []
     shares = [index / CURVE_POINTS for index in range(CURVE_POINTS + 1)]
-    # Gaps between pieces that came in one packet are 0, which no logarithmic axis shows.
-    return [(max(percentile(ordered, 100 * share), 1e-5), share) for share in shares]
+    return [(max(percentile(ordered, 100 * share), LEAST_SECONDS), share) for share in shares]
 
 
 def _table(stages: Sequence[Stage]) -> str:
@@ -266,7 +267,8 @@ def _row(name: str, cells: Sequence[str]) -> str:
 
 def _failures(stages: Sequence[Stage]) -> str:
     rows = [
-        f"<tr><td>{esc(stage['label'])}</td><td>{esc(failure['kind'])}</td><td>{number(failure['count'])}</td>"
+        f'<tr><td>{esc(stage["label"])}</td><td class="left">{esc(failure["kind"])}</td>'
+        f"<td>{number(failure['count'])}</td>"
         f'<td class="text">{esc(failure["message"])}</td></tr>'
         for stage in stages
         for failure in stage["failures"]
@@ -275,7 +277,7 @@ def _failures(stages: Sequence[Stage]) -> str:
         return "<h3>Failures</h3><p>None.</p>"
     return (
         '<h3>Failures</h3><p class="soft small">They are part of no latency.</p><div class="scroll"><table><thead><tr>'
-        '<th>load</th><th>kind</th><th>count</th><th style="text-align:left">the first one</th></tr></thead>'
+        '<th>load</th><th class="left">kind</th><th>count</th><th class="left">the first one</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 

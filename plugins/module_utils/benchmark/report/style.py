@@ -26,7 +26,7 @@ list-style:none}
 .tiles li{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:12px 16px}
 .tiles b{display:block;font-size:1.6rem;line-height:1.25;font-variant-numeric:tabular-nums}
 .tiles span{color:var(--soft);font-size:.875rem;display:block}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr));gap:14px}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr));gap:14px}
 figure{margin:0;background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:12px 12px 10px;
 min-width:0}
 figcaption{font-weight:600;font-size:.95rem;margin-bottom:6px}
@@ -51,9 +51,10 @@ vertical-align:middle}
 .legend .s2,.legend .s5,.legend .s6{border-top-style:dashed}.legend .s3,.legend .s4{border-top-style:dotted}
 .narrow{display:none}.wide,.narrow{margin-bottom:14px}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:8px}
-table{border-collapse:collapse;width:100%;font-size:.875rem;font-variant-numeric:tabular-nums}
-th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
+table{border-collapse:collapse;width:100%;font-size:.85rem;font-variant-numeric:tabular-nums}
+th,td{padding:6px 8px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--card)}
+.left{text-align:left}
 td.text{white-space:normal;text-align:left;min-width:220px;overflow-wrap:anywhere}
 tr:last-child>*{border-bottom:0}thead th{color:var(--soft);font-weight:600}
 tr.group th{text-align:left;padding-top:12px;font-weight:600}
