@@ -140,10 +140,12 @@ models:
       description: The same afterwards. In check mode, a digest that is not known yet is null.
       type: dict
     transferred_bytes:
-      description: What was fetched or given to the server.
+      description:
+        - What was fetched or given to the server.
+        - After a pull that an earlier run left, with what that one had fetched.
       type: int
     resumed_bytes:
-      description: What an earlier pull had left and was not fetched again.
+      description: What was there already when a pull that was cut off went on in this run.
       type: int
 progress:
   description: What happened, line by line.

@@ -46,9 +46,19 @@ def play(playbook: str, limit: str, *options: str, **variables: Any) -> Run:
     return Run(done.returncode == 0, done.stdout + done.stderr)
 
 
-def module(name: str, host: str, *options: str, **arguments: Any) -> dict[str, Any]:
+def module(name: str, machine_name: str, /, *options: str, **arguments: Any) -> dict[str, Any]:
     """Run a module of the collection on a host and return what it returned."""
-    command = ["ansible", "-i", INVENTORY, host, "-m", f"llm.serving.{name}", "-a", json.dumps(arguments), *options]
+    command = [
+        "ansible",
+        "-i",
+        INVENTORY,
+        machine_name,
+        "-m",
+        f"llm.serving.{name}",
+        "-a",
+        json.dumps(arguments),
+        *options,
+    ]
     environment = {**ENVIRONMENT, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     _, separator, text = done.stdout.partition(" => ")

@@ -300,8 +300,9 @@ class Manager:
 
     def _pull_now(self, wish: Wish, name: str, outcome: Outcome) -> None:
         """Pull; when it is cut off while bytes came in, go on from there."""
+        have: dict[str, int] = {}
         for attempt in range(self._retries + 1):
-            meter = Meter(name, self._say)
+            meter = Meter(name, self._say, have)
             try:
                 for event in api.progress(self._server, "/api/pull", {"model": name, "insecure": wish.insecure}):
                     meter.take(event)
@@ -310,6 +311,7 @@ class Manager:
                 outcome.resumed_bytes += meter.resumed_bytes
                 if attempt == self._retries or not (meter.transferred_bytes or error.status is None):
                     raise
+                have = meter.completed_bytes
                 self._say(f"{name}: {error}; going on where it stopped")
                 time.sleep(RETRY_SECONDS)
                 api.wait(self._server, RESTART_SECONDS)
@@ -323,23 +325,29 @@ class Manager:
 class Meter:
     """Turns the events of a pull into few lines, and counts bytes."""
 
-    def __init__(self, name: str, say: Say) -> None:
+    def __init__(self, name: str, say: Say, have: Mapping[str, int]) -> None:
         self._name = name
         self._say = say
+        self._have = have
         self._first: dict[str, int] = {}
         self._last: dict[str, int] = {}
         self._told: dict[str, int] = {}
         self._started = time.monotonic()
 
     @property
+    def completed_bytes(self) -> dict[str, int]:
+        """How much of each layer there is."""
+        return dict(self._last)
+
+    @property
     def transferred_bytes(self) -> int:
-        """What came over the network."""
-        return sum(self._last[digest] - self._first[digest] for digest in self._last)
+        """What came over the network, with what an earlier run had left: the server does not tell them apart."""
+        return sum(max(0, last - self._first[digest]) for digest, last in self._last.items())
 
     @property
     def resumed_bytes(self) -> int:
-        """What an earlier pull had left of the layers that were not complete."""
-        return sum(first for digest, first in self._first.items() if self._last[digest] > first)
+        """What was there when this went on."""
+        return sum(self._have.get(digest, 0) for digest in self._last)
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take one event."""
@@ -348,11 +356,9 @@ class Meter:
             return
         completed = int(event.get("completed") or 0)
         if digest not in self._first:
-            # A layer begins with 0, and goes on at once with what is there already.
-            self._first[digest] = self._last[digest] = 0
+            # A layer that the server has is complete in its first event.
+            self._first[digest] = completed if completed == total else self._have.get(digest, 0)
             self._told[digest] = -1
-        if self._last[digest] == 0:
-            self._first[digest] = completed if completed < total else 0
         self._last[digest] = completed
         step = completed * 100 // total // REPORT_STEP_PERCENT
         if step > self._told[digest]:
@@ -375,6 +381,11 @@ def _explained(wish: Wish, error: ApiError) -> str:
         return f"the registry speaks plain HTTP ({text}). Set `insecure: true` for this model if that is meant."
     if "unauthorized" in text.lower() or "401" in text:
         return f"the registry refuses this host ({text}). Its key is in .ollama/id_ed25519.pub of the service's home."
+    if "no Location header" in text:
+        return (
+            f"the registry sends files itself ({text}); this server fetches new ones only from where a registry "
+            "redirects it to. Give the registry an object store or a redirect, or bring the file and use `from`."
+        )
     if "certificate" in text:
         return f"the registry's certificate is not trusted ({text}). Add its authority to the host's store."
     return text

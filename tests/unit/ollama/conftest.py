@@ -34,6 +34,7 @@ class FakeOllama(http.server.ThreadingHTTPServer):
         self.blobs: set[str] = set()
         self.requests: list[tuple[str, str]] = []
         self.cut_pulls = 0
+        self.pull_error = "pull model manifest: file does not exist"
         self.have_bytes = 0
         self.loaded: list[dict[str, Any]] = []
 
@@ -128,7 +129,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def pull(self, request: dict[str, Any]) -> None:
         name, total = request["model"], 1000
         if name not in self.server.registry:
-            self.lines({"status": "pulling manifest"}, {"error": "pull model manifest: file does not exist"})
+            self.lines({"status": "pulling manifest"}, {"error": self.server.pull_error})
             return
         digest = self.server.registry[name]
         layer = {"status": "pulling", "digest": f"sha256:{digest}", "total": total}

@@ -148,6 +148,25 @@ def test_failures_say_what_to_do(run: Runner) -> None:
         run({"name": "nowhere"})
 
 
+# As Ollama 0.32.15 words them.
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("pull model manifest: file does not exist", "Check its name and tag"),
+        ('Get "https://r.example.org/v2/": dial tcp: lookup r.example.org: no such host', "HTTPS_PROXY"),
+        ('Get "https://10.0.0.1:5000/v2/": http: server gave HTTP response to HTTPS client', "insecure: true"),
+        ("http: no Location header in response", "redirects it to"),
+        ("unauthorized: access denied", "id_ed25519.pub"),
+        ("tls: failed to verify certificate: x509: signed by unknown authority", "not trusted"),
+        ("something new", "something new"),
+    ],
+)
+def test_the_servers_errors_are_explained(run: Runner, ollama: FakeOllama, error: str, advice: str) -> None:
+    ollama.pull_error = error
+    with pytest.raises(OllamaError, match=advice):
+        run({"name": "small"})
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
