@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,38 @@ RESTART_SECONDS = 60.0
 REPORT_STEP_PERCENT = 10
 DIGEST_LENGTH = 64
 SHOWN_DIGEST = 12
+
+# What the server says when a registry fails, and what to do about it.
+EXPLANATIONS = tuple(
+    (re.compile(pattern, re.IGNORECASE), explanation)
+    for pattern, explanation in (
+        (
+            "file does not exist|manifest unknown",
+            "the registry has no such model ({text}). Check its name and tag.",
+        ),
+        (
+            "no such host|connection refused|i/o timeout|no route to host",
+            "the registry cannot be reached from this host ({text}). Check the name, the network and HTTPS_PROXY.",
+        ),
+        (
+            "HTTP response to HTTPS client|insecure protocol http",
+            "the registry speaks plain HTTP ({text}). Set `insecure: true` for this model if that is meant.",
+        ),
+        (
+            "unauthorized",
+            "the registry refuses this host ({text}). Its key is in .ollama/id_ed25519.pub of the service's home.",
+        ),
+        (
+            "no Location header",
+            "the registry sends files itself ({text}); this server fetches new ones only from where a registry "
+            "redirects it to. Give the registry an object store or a redirect, or bring the file and use `from`.",
+        ),
+        (
+            "certificate",
+            "the registry's certificate is not trusted ({text}). Add its authority to the host's store.",
+        ),
+    )
+)
 
 Say = Callable[[str], None]
 
@@ -170,7 +203,7 @@ class Manager:
                 return self._absent(wish)
             return self._create(wish) if wish.created else self._pull(wish)
         except ApiError as error:
-            raise OllamaError(f"{wish.name}: {_explained(wish, error)}") from error
+            raise OllamaError(f"{wish.name}: {_explained(error)}") from error
 
     def _absent(self, wish: Wish) -> Outcome:
         before = self._entry(wish.name)
@@ -371,23 +404,11 @@ class Meter:
             )
 
 
-def _explained(wish: Wish, error: ApiError) -> str:
+def _explained(error: ApiError) -> str:
     text = str(error)
-    if "file does not exist" in text or "manifest unknown" in text:
-        return f"the registry has no such model ({text}). Check its name and tag."
-    if "no such host" in text or "connection refused" in text or "i/o timeout" in text or "no route to host" in text:
-        return f"the registry cannot be reached from this host ({text}). Check the name, the network and HTTPS_PROXY."
-    if "HTTP response to HTTPS client" in text or "insecure protocol http" in text:
-        return f"the registry speaks plain HTTP ({text}). Set `insecure: true` for this model if that is meant."
-    if "unauthorized" in text.lower() or "401" in text:
-        return f"the registry refuses this host ({text}). Its key is in .ollama/id_ed25519.pub of the service's home."
-    if "no Location header" in text:
-        return (
-            f"the registry sends files itself ({text}); this server fetches new ones only from where a registry "
-            "redirects it to. Give the registry an object store or a redirect, or bring the file and use `from`."
-        )
-    if "certificate" in text:
-        return f"the registry's certificate is not trusted ({text}). Add its authority to the host's store."
+    for pattern, explanation in EXPLANATIONS:
+        if pattern.search(text):
+            return explanation.format(text=text)
     return text
 
 
