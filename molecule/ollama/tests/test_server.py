@@ -18,6 +18,7 @@ IN_FORCE = {
     "NO_PROXY": "127.0.0.1,mirror",
     "OLLAMA_CONTEXT_LENGTH": "4096",
     "OLLAMA_DEBUG": "DEBUG",
+    "OLLAMA_DEBUG_LOG_REQUESTS": "true",
     "OLLAMA_EDITOR": "ed",
     "OLLAMA_FLASH_ATTENTION": "true",
     "OLLAMA_GO_TEMPLATE": "false",
