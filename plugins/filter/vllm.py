@@ -61,7 +61,7 @@ def vllm_problems(
     if problems or host is None:
         return problems
     own = [instance["name"] for instance in host["instances"]]
-    return entries.port_problems(models, host["listeners"], own)
+    return entries.port_problems(models, host["listeners"], own) + entries.path_problems(models, host["missing_paths"])
 
 
 def vllm_superfluous(engines: Sequence[Mapping[str, Any]], in_service: str, keep: int) -> list[str]:

@@ -34,6 +34,11 @@ options:
     type: list
     elements: int
     default: []
+  paths:
+    description: Folders of models that are to be there.
+    type: list
+    elements: path
+    default: []
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying target.
@@ -87,6 +92,7 @@ ansible_facts:
         cpu_count: 64
         numa_nodes: 2
         free_bytes: {/opt/vllm: 80000000000}
+        missing_paths: []
 """
 
 import os
@@ -115,6 +121,7 @@ def main() -> None:
             "user": {"type": "str", "default": "vllm"},
             "python": {"type": "str", "default": "python3"},
             "ports": {"type": "list", "elements": "int", "default": []},
+            "paths": {"type": "list", "elements": "path", "default": []},
         },
         supports_check_mode=True,
     )
@@ -142,6 +149,7 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "cpu_count": len(os.sched_getaffinity(0)),
         "numa_nodes": len(list(NUMA.glob("node[0-9]*"))) or 1,
         "free_bytes": {str(root): free_bytes(root)},
+        "missing_paths": [path for path in module.params["paths"] if not Path(path).is_dir()],
     }
 
 

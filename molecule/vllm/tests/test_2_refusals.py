@@ -8,7 +8,10 @@ testinfra_hosts = ["ansible://vllm"]
 
 # What is changed in the first model, or in the host's variables, and what the refusal says.
 MODEL_MISTAKES = {
-    "wrong path": ({"model": "/srv/models/local/frist"}, "/srv/models/local/frist"),
+    "wrong path": (
+        {"model": "/srv/models/local/frist"},
+        "expected a model in /srv/models/local/frist, found no such directory",
+    ),
     "truncated shard": ({"model": "/srv/models/local/truncated"}, "model-00002-of-00002.safetensors"),
     "impossible length": ({"max_model_len": 1000000}, "max_model_len"),
     "misspelt key": ({"max_modl_len": 512}, "no key 'max_modl_len'; did you mean 'max_model_len'?"),

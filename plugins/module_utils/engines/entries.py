@@ -95,6 +95,15 @@ def port_problems(
     return problems
 
 
+def path_problems(entries: Sequence[Mapping[str, Any]], missing: Collection[str]) -> list[str]:
+    """Return a sentence for each model whose directory is not there."""
+    return [
+        f"{entry['name']}: expected a model in {entry['model']}, found no such directory: correct model"
+        for entry in wanted(entries)
+        if str(entry["model"]) in missing
+    ]
+
+
 def wishes(
     entries: Sequence[Mapping[str, Any]],
     found: Mapping[str, Mapping[str, Any]],

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.llm.serving.plugins.module_utils.engines.entries import (
     entry_problems,
     instances,
+    path_problems,
     port_problems,
     start_timeout_seconds,
     unknown_variables,
@@ -68,6 +69,11 @@ def test_misspelt_variables_are_named_with_the_nearest() -> None:
 )
 def test_a_port_is_busy_when_somebody_else_has_it(listener: dict[str, Any], refused: bool) -> None:
     assert bool(port_problems([GOOD], [listener], ["a", "b"])) is refused
+
+
+def test_a_directory_that_is_not_there_is_named() -> None:
+    (problem,) = path_problems([GOOD, {**GOOD, "name": "b", "model": "/srv/b"}], ["/srv/b"])
+    assert problem == "b: expected a model in /srv/b, found no such directory: correct model"
 
 
 def test_wishes_have_paths_and_no_keys_that_planning_does_not_want() -> None:
