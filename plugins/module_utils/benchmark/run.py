@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +46,37 @@ class Outcome:
 
 def execute(settings: Settings) -> Outcome:
     """Measure. Raises BenchmarkError when a setting cannot work or the server does not answer at all."""
-    began = datetime.now(timezone.utc)
+    began = time.monotonic()
     here = client_environment()
     ceiling = measure_ceiling(settings.client_ceiling_seconds) if settings.client_ceiling_seconds else None
     server = Server(settings.url, settings.api_key, validate_certs=settings.validate_certs, ca_path=settings.ca_path)
     there = server_environment(server, settings.model)
     scale, runs = asyncio.run(_measure(settings))
+    seconds = time.monotonic() - began
+    return summarize(settings, runs, scale=scale, client=here, server=there, ceiling=ceiling, seconds=seconds)
+
+
+def summarize(
+    settings: Settings,
+    runs: Sequence[StageRun],
+    *,
+    scale: Scale,
+    client: Mapping[str, Any],
+    server: Mapping[str, Any],
+    ceiling: Ceiling | None,
+    seconds: float,
+) -> Outcome:
+    """Return the figures of a run that took these seconds until now."""
     stages = [stage_summary(run.stage, run.records, run.seconds, run.work, settings.slo) for run in runs]
+    began = datetime.now(timezone.utc) - timedelta(seconds=seconds)
     summary = {
         "schema": SCHEMA,
         "title": settings.title or settings.model,
         "started_at": began.isoformat(timespec="seconds"),
-        "seconds": round((datetime.now(timezone.utc) - began).total_seconds(), 3),
+        "seconds": round(seconds, 3),
         "settings": settings.as_dict(),
-        "client": {**here, "ceiling": ceiling.as_dict() if ceiling else None},
-        "server": there,
+        "client": {**client, "ceiling": ceiling.as_dict() if ceiling else None},
+        "server": dict(server),
         "tokens_per_word": round(scale.per_word, 4) if scale.measured else None,
         "stages": stages,
         "knee": knee(stages),

@@ -15,7 +15,7 @@ HEIGHT = 260
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 16, 42
 TICKS = 5
 LABEL_GAP = 34
-CHARACTER_WIDTH = 6.0
+CHARACTER_WIDTH = 6.6
 # A range wider than this is drawn on a logarithmic axis.
 LOG_FROM_RATIO = 8
 

@@ -22,7 +22,7 @@ CURVE_POINTS = 120
 MAX_CURVES = 6
 # Gaps between pieces that came in one packet are next to 0, which no logarithmic axis shows.
 LEAST_SECONDS = 1e-4
-WIDE, NARROW = 1100, charts.WIDTH
+WIDE, NARROW = 900, charts.WIDTH
 PERCENTILES = (("p50", "median"), ("p95", "95 %"), ("p99", "99 %"))
 MODES = {
     "closed": (

@@ -32,7 +32,7 @@ min-width:0}
 figcaption{font-weight:600;font-size:.95rem;margin-bottom:6px}
 svg{display:block;width:100%;height:auto;overflow:hidden}
 svg text{fill:var(--ink);font-size:12px;font-family:inherit}
-svg .tick,svg .name,svg .bandtext{fill:var(--soft)}svg .bandtext{font-size:11px}
+svg .tick,svg .name,svg .bandtext{fill:var(--soft)}
 .grid{stroke:var(--rule);stroke-width:1}.line{fill:none;stroke:currentColor;stroke-width:2.2;stroke-linejoin:round}
 svg g circle{fill:currentColor}
 .s1{color:var(--blue)}.s2{color:var(--orange)}.s3{color:var(--violet)}.s4{color:var(--green)}.s5{color:var(--red)}
