@@ -22,7 +22,16 @@ def benchmark_data(value: Any) -> Any:
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise AnsibleFilterError(f"expected YAML such as [1, 4, 16] or {{mean: 512}}, found {value!r}") from error
+        raise AnsibleFilterError(
+            f"expected YAML such as [1,4,16], found {value!r}. On the command line, give what contains spaces as JSON: "
+            """-e '{"benchmark_slo": {"ttft_seconds": 0.5}}'"""
+        ) from error
+
+
+def benchmark_lengths(value: Any) -> Any:
+    """Return a distribution of lengths; a number alone is a fixed length."""
+    data = benchmark_data(value)
+    return {"mean": data} if isinstance(data, (int, float)) else data
 
 
 def benchmark_engine_targets(routes: Iterable[Mapping[str, Any]], models: Any) -> list[dict[str, str]]:
@@ -63,6 +72,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "benchmark_data": benchmark_data,
+            "benchmark_lengths": benchmark_lengths,
             "benchmark_engine_targets": benchmark_engine_targets,
             "benchmark_said": benchmark_said,
             "benchmark_url_targets": benchmark_url_targets,

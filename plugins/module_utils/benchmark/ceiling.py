@@ -50,8 +50,10 @@ class Ceiling:
 class TrivialServer(asyncio.Protocol):
     """Answers any request with as many equal events as its max_tokens says, one at a time for each connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_seconds: float, pace_seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
+        self._first_seconds = first_seconds
+        self._pace_seconds = pace_seconds
         self._received = b""
         self._left = 0
         self._asked = 0
@@ -69,7 +71,10 @@ class TrivialServer(asyncio.Protocol):
         self._received = b""
         self._asked = self._left = _field(body, b'"max_tokens":')
         self._transport.write(HEAD)
-        self._next()
+        if self._first_seconds:
+            self._loop.call_later(self._first_seconds, self._next)
+        else:
+            self._next()
 
     def _next(self) -> None:
         if self._transport.is_closing():
@@ -79,7 +84,7 @@ class TrivialServer(asyncio.Protocol):
             self._transport.write(_chunk(EVENT))
             # Paced, so that the client reads each on its own, as it does from an engine: taking in many by one
             # read is much cheaper, and would flatter it.
-            self._loop.call_later(PACE_SECONDS, self._next)
+            self._loop.call_later(self._pace_seconds, self._next)
             return
         self._transport.write(_chunk(USAGE % (64, self._asked)) + _chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
 
@@ -95,13 +100,16 @@ def _chunk(data: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def trivial_server() -> Iterator[str]:
-    """Run the trivial server in a process of its own on a free port of the loopback; yields its URL."""
+def trivial_server(first_seconds: float = 0.0, pace_seconds: float = PACE_SECONDS) -> Iterator[str]:
+    """Run the trivial server in a process of its own on a free port of the loopback; yields its URL.
+
+    Its answers begin after `first_seconds`, and their pieces are `pace_seconds` apart.
+    """
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     pid = os.fork()
     if pid == 0:
         try:
-            asyncio.run(_serve(listener))
+            asyncio.run(_serve(listener, first_seconds, pace_seconds))
         finally:
             os._exit(0)
     port = listener.getsockname()[1]
@@ -113,8 +121,9 @@ def trivial_server() -> Iterator[str]:
         os.waitpid(pid, 0)
 
 
-async def _serve(listener: socket.socket) -> None:
-    server = await asyncio.get_running_loop().create_server(TrivialServer, sock=listener)
+async def _serve(listener: socket.socket, first_seconds: float, pace_seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: TrivialServer(first_seconds, pace_seconds), sock=listener)
     await server.serve_forever()
 
 

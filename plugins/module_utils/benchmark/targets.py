@@ -45,7 +45,7 @@ def named_targets(models: Sequence[str], url: str) -> list[dict[str, str]]:
 
 def folder_name(model: str) -> str:
     """Return a name that is one folder on every file system."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", model).strip("._") or "model"
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", model).lstrip("._") or "model"
 
 
 def said(summary: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ waking a task. HTTP/1.1: https://www.rfc-editor.org/rfc/rfc9112
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -326,7 +327,7 @@ class Client:
                     server_hostname=self._host if self._tls else None,
                 )
             except OSError as error:
-                errors.append(f"{address}: {error.strerror or error}")
+                errors.append(f"{address}: {_reason(error)}")
                 continue
             self._addresses = [address]
             return connection
@@ -338,6 +339,11 @@ class Client:
         except OSError as error:
             raise WireError("connect", f"no address for {self._host}: {error.strerror or error}") from error
         return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's own words: asyncio puts others in their place. The numbers of TLS errors are none of its."""
+    return str(error) if isinstance(error, ssl.SSLError) or not error.errno else os.strerror(error.errno)
 
 
 def _tls(endpoint: Endpoint) -> ssl.SSLContext:

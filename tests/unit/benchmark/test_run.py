@@ -135,8 +135,9 @@ def test_tokens_are_counted_where_the_server_does_not() -> None:
 def test_nothing_is_measured_where_nobody_answers() -> None:
     with serving(Engine()) as url:
         pass
-    with pytest.raises(BenchmarkError, match="the server does not answer: connect: no connection to port"):
+    with pytest.raises(BenchmarkError, match="does not answer: connect: no connection to port") as caught:
         run(url, concurrency=(1,))
+    assert "of 127.0.0.1: Connection refused; check that" in str(caught.value)
 
 
 def test_refusal_names_the_setting() -> None:
