@@ -1,0 +1,113 @@
+"""There is no other way in: not for an outsider, and not after the reboot that came before these tests."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+ENGINES = ("edge1", "edge2")
+# Connects to every address:port of its input and prints those that let it in.
+KNOCK = """
+import socket, sys
+from concurrent.futures import ThreadPoolExecutor
+def knock(target):
+    host, port = target.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), 2).close()
+        return target
+    except OSError:
+        return None
+print("\\n".join(filter(None, ThreadPoolExecutor(64).map(knock, sys.stdin.read().split()))))
+"""
+
+
+def reached(host, targets):
+    return set(host.check_output("printf '%s' | python3 -c '%s'", " ".join(targets), KNOCK).split())
+
+
+@pytest.fixture(scope="module")
+def listening(request, addresses):
+    """Every TCP socket that listens on an address other than loopback, on every host with a firewall."""
+    found = set()
+    for name in ("gate", *ENGINES):
+        host = guest(request, name)
+        for line in host.check_output("ss -Hltn").splitlines():
+            address, port = line.split()[3].rsplit(":", 1)
+            if not address.startswith(("127.", "[::1]")):
+                found.add(f"{addresses[name]}:{port}")
+    return found
+
+
+def guest(request, name):
+    import testinfra  # noqa: PLC0415
+
+    inventory = request.config.getoption("--ansible-inventory")
+    return testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory)
+
+
+def test_engines_do_listen_on_the_network(listening, addresses):
+    assert {f"{addresses[name]}:11434" for name in ENGINES} <= listening
+
+
+def test_the_outsider_finds_ssh_and_the_door_alone(request, listening, addresses):
+    doors = {f"{addresses['gate']}:{port}" for port in (80, 443)}
+    ssh = {f"{addresses[name]}:22" for name in ("gate", *ENGINES)}
+    assert listening > doors | ssh
+    assert reached(guest(request, "outsider"), listening) == doors | ssh
+
+
+def test_the_outsider_finds_no_port_that_is_not_listed(request, addresses):
+    targets = [f"{addresses[name]}:{port}" for name in ("gate", *ENGINES) for port in range(1, 12000, 7)]
+    open_ports = {target.rsplit(":", 1)[1] for target in reached(guest(request, "outsider"), targets)}
+    assert open_ports <= {"22", "80", "443"}
+
+
+def test_engines_do_not_reach_each_other(request, addresses):
+    assert reached(guest(request, "edge1"), [f"{addresses['edge2']}:11434"]) == set()
+
+
+def test_the_gateway_reaches_the_engines(request, addresses):
+    engines = {f"{addresses[name]}:11434" for name in ENGINES}
+    assert reached(guest(request, "gate"), engines) == engines
+
+
+def test_loopback_stays_open_for_management_over_ssh(request):
+    assert "tiny:latest" in guest(request, "edge1").check_output("OLLAMA_HOST=127.0.0.1 ollama list")
+
+
+@pytest.mark.parametrize("name", ["gate", *ENGINES])
+def test_rules_came_back_and_nobody_waits_to_take_them_back(request, name):
+    host = guest(request, name)
+    assert "hook input" in host.check_output("nft list table inet llm_serving")
+    assert host.service("llm-firewall").is_enabled
+    assert host.check_output("systemctl list-units --all --no-legend 'llm-firewall-undo*'") == ""
+    assert host.check_output("systemctl list-units --failed --no-legend") == ""
+
+
+def test_tables_of_others_are_left_alone_and_do_not_take_ours_away(request):
+    host = guest(request, "edge2")
+    host.check_output("nft add table inet somebody_else")
+    host.check_output("systemctl reload llm-firewall")
+    assert "somebody_else" in host.check_output("nft list tables")
+    # The distribution's service flushes everything.
+    host.check_output("systemctl start nftables && systemctl restart nftables")
+    host.check_output("timeout 10 sh -c 'until nft list table inet llm_serving; do sleep 0.2; done'")
+    assert "somebody_else" not in host.check_output("nft list tables")
+
+
+@pytest.mark.parametrize(("name", "unit"), [("gate", "haproxy"), ("gate", "llm-firewall"), ("edge1", "llm-firewall")])
+def test_units_are_confined(request, name, unit):
+    host = guest(request, name)
+    verdict = host.check_output(f"systemd-analyze security --no-pager {unit} | tail -1")
+    assert float(re.search(r"level for \S+: ([0-9.]+)", verdict)[1]) <= 2.0
+    assert host.run(f"systemd-analyze verify {unit}.service").stdout == ""
+
+
+def test_the_gateway_runs_without_root(request):
+    host = guest(request, "gate")
+    pid = host.check_output("systemctl show -p MainPID --value haproxy")
+    assert host.check_output(f"ps -o user= -p {pid}") == "haproxy"
+    capabilities = host.file(f"/proc/{pid}/status").content_string
+    assert "CapBnd:\t0000000000000400\n" in capabilities
+    assert host.run(f"nsenter --mount --target {pid} touch /etc/x").rc != 0
