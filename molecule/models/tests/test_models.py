@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import TOKEN, HubServer, host_named, play, wait_until
 
 SHARD = "model-00003-of-00004.safetensors"
@@ -75,7 +74,7 @@ def test_killed_in_the_middle_then_completed_without_fetching_anything_twice(hub
 
     def begun() -> list[str]:
         found = host.run(f"find {home} -name '*.safetensors' -printf '%f\\n'").stdout.split()
-        return found if len(set(found)) == 3 else []
+        return found if len(set(found)) >= 3 else []
 
     # Two at a time: when the third begins, one is whole.
     wait_until(begun)
