@@ -106,6 +106,9 @@ def plan(host: Host, models: Sequence[Model], wanted: Mapping[str, object]) -> P
     """Plan a host's environment. The operator's own values win. Raises OllamaError for values that are none."""
     chosen = settings(wanted, host.vendor, host.gpus)
     environment = chosen.environment
+    for name in (LOADED, PARALLEL, CONTEXT):
+        if environment.get(name) == "0":  # the server's way to say «as you like»
+            del environment[name]
     pool = _pool(host, environment)
     result = Plan(environment, chosen.layers, {}, chosen.reasons, chosen.warnings)
     sizer = Sizer(pool, models, environment.get("OLLAMA_KV_CACHE_TYPE", ""), chosen.layers)
@@ -215,12 +218,12 @@ def _pool(host: Host, environment: Mapping[str, str]) -> Pool:
 
 
 def _rules(host: Host, pool: Pool, environment: Mapping[str, str], sizer: Sizer) -> Numbers:
-    loaded = int(environment.get(LOADED) or 0) or max(1, host.memory_total_bytes // RAM_PER_MODEL_BYTES)
-    parallel = int(environment.get(PARALLEL) or 0) or max(1, host.cpu_count // CORES_PER_REQUEST)
+    loaded = int(environment.get(LOADED, max(1, host.memory_total_bytes // RAM_PER_MODEL_BYTES)))
+    parallel = int(environment.get(PARALLEL, max(1, host.cpu_count // CORES_PER_REQUEST)))
     overhead_bytes = int(environment.get("OLLAMA_GPU_OVERHEAD", "0")) if pool.is_gpu else 0
     total_bytes = pool.total_bytes - overhead_bytes if pool.is_gpu else 0
     automatic = next(context for least, context in CONTEXT_CLASSES if total_bytes >= least)
-    return Numbers(loaded, parallel, int(environment.get(CONTEXT) or 0) or automatic)
+    return Numbers(loaded, parallel, int(environment.get(CONTEXT, automatic)))
 
 
 def _bounded(sizer: Sizer, wish: Numbers, fixed: set[str]) -> Numbers:

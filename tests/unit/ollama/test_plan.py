@@ -94,6 +94,11 @@ def test_the_operators_values_win_and_are_warned_about() -> None:
     assert "OLLAMA_NUM_PARALLEL=32: set by the operator" in result.reasons
 
 
+def test_zero_leaves_a_number_to_the_plan() -> None:
+    wanted = {"OLLAMA_NUM_PARALLEL": 0, "OLLAMA_MAX_LOADED_MODELS": 0, "OLLAMA_CONTEXT_LENGTH": 0}
+    assert plan(host(), [], wanted).environment == plan(host(), [], {}).environment
+
+
 def test_a_vram_limit_leaves_less() -> None:
     free = plan(host(gpus=1), [Model("a", SEVEN, context=8192)], {})
     limited = plan(host(gpus=1), [Model("a", SEVEN, context=8192)], {"OLLAMA_MAX_VRAM": "8GB"})

@@ -87,6 +87,46 @@ MODELS = [
 ]
 
 
+FINE: dict[str, Any] = {
+    "__ollama_unknown": [],
+    "inventory_hostname": "h",
+    "ollama_trust_sha256sum": True,
+    "__ollama_plan": {"num_gpu": None},
+}
+QUIET = {"ollama": {"listeners": [], "port": 11434}, "gpu": {"problem": None}}
+DRIVER = {"code": "x", "message": "The driver is not loaded.", "remedy": "Load it."}
+SSHD = {"port": 22, "process": "sshd", "pid": 36, "unit": "ssh.service"}
+OWN = {"port": 11434, "process": "ollama", "pid": 37, "unit": "ollama.service"}
+
+
+def problems(facts: dict[str, Any], **variables: Any) -> list[str]:
+    merged = {part: {**QUIET[part], **facts.get(part, {})} for part in QUIET}
+    found: list[str] = derive("__ollama_problems", facts=merged, **{**FINE, **variables})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("facts", "variables", "expected"),
+    [
+        ({}, {"__ollama_unknown": ["ollama_max_queu"]}, "ollama_max_queu: expected variables of the role"),
+        ({"ollama": {"listeners": [SSHD], "port": 22}}, {}, "Port 22 of h is taken by sshd (pid 36, unit ssh.service)"),
+        ({}, {"ollama_trust_sha256sum": False}, "No checksum for ollama-linux-amd64.tar.zst of Ollama 0.32.15."),
+        ({"ollama": {"architecture": "ppc64le"}}, {}, "releases for amd64 and arm64; h is ppc64le."),
+        ({}, {"ollama_models": [{"name": "a"}, {"name": "a"}]}, "ollama_models names a model twice: a, a."),
+        ({"gpu": {"problem": DRIVER}}, {}, "A GPU of h cannot be used: The driver is not loaded. Load it."),
+    ],
+)
+def test_each_problem_is_told_once(facts: dict[str, Any], variables: dict[str, Any], expected: str) -> None:
+    (problem,) = problems(facts, **variables)
+    assert expected in problem
+
+
+def test_a_good_host_has_no_problems() -> None:
+    assert problems({"ollama": {"listeners": [OWN]}}) == []
+    assert problems({"gpu": {"problem": DRIVER}}, ollama_gpu_percent=0) == []
+    assert problems({"ollama": {"versions": ["0.32.15"]}}, ollama_trust_sha256sum=False) == []
+
+
 def test_models_for_the_plan() -> None:
     assert derive("__ollama_planned_models", ollama_models=MODELS) == [
         {"name": "a", "parameters": {"num_ctx": 1}},
