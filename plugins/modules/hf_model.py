@@ -112,7 +112,16 @@ options:
     description: Seconds to wait for another run that works on the same repository on the same host.
     type: int
     default: 600
+  progress_seconds:
+    description:
+      - Every how many seconds the play shows how far a fetch is; V(0) for never. With very many hosts it is seldomer.
+      - Nothing is shown when the environment of C(ansible-playbook) has C(CI) set, or with C(async).
+    type: int
+    default: 15
 attributes:
+  action:
+    support: partial
+    description: The action plugin shows progress. The module does its work without it, too.
   check_mode:
     support: full
     description: Asks the Hub what would be fetched, checks that it would fit, and writes nothing.
@@ -263,6 +272,8 @@ ARGUMENTS = {
     "xet": {"type": "bool", "default": True},
     "stall_timeout": {"type": "int", "default": 30},
     "lock_timeout": {"type": "int", "default": 600},
+    # The action plugin's.
+    "progress_seconds": {"type": "int", "default": 15},
 }
 
 
@@ -283,7 +294,7 @@ def present(params: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
         lock_wait_seconds=params["lock_timeout"],
         dry_run=dry_run,
     )
-    progress = Progress()
+    progress = Progress(home.repo)
     cache = home.path / ".client"
     patience = Patience(stall_seconds=params["stall_timeout"])
 

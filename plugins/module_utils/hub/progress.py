@@ -22,7 +22,8 @@ WRITE_SECONDS = 1.0
 class Progress:
     """Counts of one fetch; every method may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, repo: str = "") -> None:
+        self._repo = repo
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self.phase = "waiting"
@@ -60,6 +61,7 @@ class Progress:
         """What the file says: bytes, and the seconds since the phase began."""
         with self._lock:
             return {
+                "repo": self._repo,
                 "phase": self.phase,
                 "files_total": self.files_total,
                 "files_done": self.files_done,
