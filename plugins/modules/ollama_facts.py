@@ -124,7 +124,7 @@ def main() -> None:
 def gather(module: AnsibleModule) -> dict[str, Any]:
     """Look at the host."""
     root = Path(module.params["root"])
-    _, port = address(module.params["host"])
+    _host, port = address(module.params["host"])
     state = unit_states(module.run_command, [module.params["unit"]])[module.params["unit"]]
     return {
         "versions": installed(root),

@@ -159,7 +159,7 @@ def known_units(module: AnsibleModule) -> list[str]:
         "--",
         *module.params["units"],
     ]
-    _, out, _ = module.run_command(command)
+    _code, out, _err = module.run_command(command)
     return [row.split()[0] for row in out.splitlines() if row.strip()]
 
 
@@ -212,7 +212,7 @@ def new_lines(module: AnsibleModule, name: str) -> dict[str, Any]:
 
 def journal(module: AnsibleModule, unit: str, options: list[str]) -> tuple[list[str], str | None]:
     """Return lines of a unit's journal and the cursor after them."""
-    _, out, _ = module.run_command([*JOURNAL, f"--unit={unit}", *options])
+    _code, out, _err = module.run_command([*JOURNAL, f"--unit={unit}", *options])
     lines = out.splitlines()
     if lines and lines[-1].startswith(CURSOR):
         return lines[:-1], lines[-1][len(CURSOR) :]

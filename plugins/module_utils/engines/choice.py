@@ -261,7 +261,7 @@ def _weights(wish: Wish) -> int | None:
 
 
 def _version(text: Any) -> tuple[int, int] | None:
-    major, _, minor = str(text or "").partition(".")
+    major, _separator, minor = str(text or "").partition(".")
     return (int(major), int(minor or 0)) if major.isdigit() and (minor or "0").isdigit() else None
 
 

@@ -75,7 +75,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
             version, _tensors, pairs = _unpack(file, "<IQQ")
             if version < 2:
                 raise OllamaError(f"expected GGUF version 2 or 3 in {path}, found {version}")
-            return {_string(file): _value(file, _unpack(file, "<I")[0]) for _ in range(pairs)}
+            return {_string(file): _value(file, _unpack(file, "<I")[0]) for _pair in range(pairs)}
         except (struct.error, KeyError, UnicodeDecodeError) as error:
             raise OllamaError(f"the GGUF header of {path} is cut off or damaged ({error})") from error
 
@@ -140,11 +140,11 @@ def _array(file: BinaryIO) -> list[Any] | None:
     """A short array; None for a long one, which is skipped."""
     kind, count = _unpack(file, "<IQ")
     if count <= KEPT_ARRAY_ITEMS:
-        return [_value(file, kind) for _ in range(count)]
+        return [_value(file, kind) for _item in range(count)]
     if kind in SCALARS:
         file.seek(count * struct.calcsize(f"<{SCALARS[kind]}"), 1)
         return None
-    for _ in range(count):
+    for _item in range(count):
         if kind != STRING:
             _value(file, kind)
             continue

@@ -63,7 +63,7 @@ def same_parameters(wanted: Mapping[str, Any], shown: str) -> bool:
     """Whether /api/show's table of parameters has all of these values."""
     found: dict[str, list[str]] = {}
     for line in shown.splitlines():
-        name, _, rest = line.partition(" ")
+        name, _separator, rest = line.partition(" ")
         found.setdefault(name, []).append(str(_plain(rest)))
     return all(
         sorted(_as_list(item)) == sorted(found.get(name, [])) for name, item in wanted.items() if item is not None
@@ -89,7 +89,7 @@ def _take(result: Modelfile, line: int, text: str) -> None:
     if name == "FROM":
         result.source = rest
     elif name == "PARAMETER":
-        key, _, item = rest.partition(" ")
+        key, _separator, item = rest.partition(" ")
         item = value(_unquote(item.strip()))
         if key in MANY_VALUED:
             result.parameters.setdefault(key, []).append(str(item))
@@ -102,7 +102,7 @@ def _take(result: Modelfile, line: int, text: str) -> None:
     elif name == "LICENSE":
         result.licenses.append(rest)
     elif name == "MESSAGE":
-        role, _, content = rest.partition(" ")
+        role, _separator, content = rest.partition(" ")
         result.messages.append({"role": role, "content": _unquote(content.strip())})
     else:
         known = "FROM, PARAMETER, TEMPLATE, SYSTEM, ADAPTER, LICENSE or MESSAGE"

@@ -109,6 +109,6 @@ def _fetch(source: Source, name: str, target: Path, checksums: Mapping[str, str]
 def _unpack(archive: Path, target: Path, run: Run) -> None:
     """By tar: Python learnt zstd in 3.14 only."""
     packer = "--gzip" if archive.suffix == ".tgz" else "--zstd"
-    code, _, err = run(["tar", "--extract", packer, "--no-same-owner", f"--file={archive}", f"--directory={target}"])
+    code, _out, err = run(["tar", "--extract", packer, "--no-same-owner", f"--file={archive}", f"--directory={target}"])
     if code:
         raise OllamaError(f"{archive.name} cannot be unpacked: {err.strip()}")

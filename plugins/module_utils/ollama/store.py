@@ -31,7 +31,7 @@ class StoredModel:
 
 def split_name(name: str) -> tuple[str, str, str, str]:
     """Split into registry, namespace, model and tag. Raises OllamaError for what is no name."""
-    path, _, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "")
+    path, _separator, tag = name.rpartition(":") if ":" in name.rpartition("/")[2] else (name, "", "")
     parts = [part for part in path.split("/") if part]
     if not parts or len(parts) > 3 or any(part in {".", ".."} for part in [*parts, tag]):
         raise OllamaError(f"expected a model name such as qwen2.5:7b or host:5000/team/model:tag, found {name!r}")

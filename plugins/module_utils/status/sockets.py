@@ -47,7 +47,7 @@ class Socket:
 
 def listening(run: Run) -> list[Socket]:
     """Every listening TCP socket."""
-    _, out, _ = run(list(LISTENING))
+    _code, out, _err = run(list(LISTENING))
     return [socket for socket in map(parse_listening, out.splitlines()) if socket]
 
 
@@ -56,7 +56,7 @@ def parse_listening(row: str) -> Socket | None:
     fields = row.split(None, 5)
     if len(fields) < 5 or fields[0] != "LISTEN":
         return None
-    address, _, port = fields[3].rpartition(":")
+    address, _separator, port = fields[3].rpartition(":")
     owner = OWNER.search(fields[5]) if len(fields) > 5 else None
     plain = address.strip("[]").partition("%")[0]
     return Socket(plain, int(port), owner[1] if owner else "", int(owner[2]) if owner else 0)
@@ -65,7 +65,7 @@ def parse_listening(row: str) -> Socket | None:
 def connections(run: Run, ports: Iterable[int]) -> int:
     """How many connections to these ports are open."""
     wanted = {str(port) for port in ports}
-    _, out, _ = run(list(ESTABLISHED))
+    _code, out, _err = run(list(ESTABLISHED))
     rows = (row.split() for row in out.splitlines())
     return sum(1 for fields in rows if len(fields) >= 4 and fields[2].rpartition(":")[2] in wanted)
 
