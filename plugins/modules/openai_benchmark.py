@@ -213,7 +213,7 @@ attributes:
 seealso:
   - module: llm.serving.openai_probe
 author:
-  - The llm.serving maintainers
+  - The llm.serving maintainers (@llm-serving)
 """
 
 EXAMPLES = r"""

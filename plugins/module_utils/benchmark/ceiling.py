@@ -105,7 +105,10 @@ def trivial_server(first_seconds: float = 0.0, pace_seconds: float = PACE_SECOND
 
     Its answers begin after `first_seconds`, and their pieces are `pace_seconds` apart.
     """
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    # With the protocol named, asyncio recognizes TCP and turns Nagle's algorithm off, which would hold pieces back.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1024)
     pid = os.fork()
     if pid == 0:
         try:
