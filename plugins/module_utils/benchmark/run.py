@@ -116,24 +116,28 @@ def write(outcome: Outcome, folder: Path) -> None:
 
 
 def client_warnings(stages: Sequence[dict[str, Any]], ceiling: Ceiling | None) -> list[str]:
-    """Return a sentence for each stage in which the client itself may have been the bottleneck."""
+    """Say at which loads the client itself may have been the bottleneck."""
     found = []
-    for stage in stages:
-        work = stage["client"]
-        limit = f" (its ceiling here: {ceiling.events_per_second:.0f} pieces of text a second)" if ceiling else ""
-        if work["busy_share"] > NEAR_CEILING_SHARE:
-            found.append(
-                f"{stage['label']}: the client itself was busy {100 * work['busy_share']:.0f} % of the time with "
-                f"{work['events_per_second']:.0f} pieces of text a second{limit}: its own delays are in the figures. "
-                "Send from a faster host, or from several."
-            )
-        lag = max(work["loop_lag_p99_seconds"], work["send_lag_p99_seconds"] or 0.0)
-        if lag > LATE_SECONDS:
-            found.append(
-                f"{stage['label']}: the client was up to {1000 * lag:.0f} ms late (99th percentile), since its host "
-                "had no processor free for it: that is in the figures. Send from a host with processors to spare."
-            )
+    busy = {stage["label"]: stage["client"]["busy_share"] for stage in stages}
+    busy = {label: share for label, share in busy.items() if share > NEAR_CEILING_SHARE}
+    if busy:
+        limit = f"; its ceiling here: {ceiling.events_per_second:.0f} pieces of text a second" if ceiling else ""
+        found.append(
+            f"{', '.join(busy)}: the client itself was busy up to {100 * max(busy.values()):.0f} % of the time{limit}. "
+            "Its own delays are in the figures. Send from a faster host, or from several."
+        )
+    late = {stage["label"]: _late_seconds(stage["client"]) for stage in stages}
+    late = {label: seconds for label, seconds in late.items() if seconds > LATE_SECONDS}
+    if late:
+        found.append(
+            f"{', '.join(late)}: the client was up to {1000 * max(late.values()):.0f} ms late (99th percentile), since "
+            "its host had no processor free for it. That is in the figures. Send from a host with processors to spare."
+        )
     return found
+
+
+def _late_seconds(work: Mapping[str, Any]) -> float:
+    return max(work["loop_lag_p99_seconds"], work["send_lag_p99_seconds"] or 0.0)
 
 
 async def _measure(settings: Settings) -> tuple[Scale, list[StageRun]]:
