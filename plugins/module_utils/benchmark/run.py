@@ -126,7 +126,7 @@ def client_warnings(stages: Sequence[dict[str, Any]], ceiling: Ceiling | None) -
             f"{', '.join(busy)}: the client itself was busy up to {100 * max(busy.values()):.0f} % of the time{limit}. "
             "Its own delays are in the figures. Send from a faster host, or from several."
         )
-    late = {stage["label"]: _late_seconds(stage["client"]) for stage in stages}
+    late: dict[str, float] = {stage["label"]: _late_seconds(stage["client"]) for stage in stages}
     late = {label: seconds for label, seconds in late.items() if seconds > LATE_SECONDS}
     if late:
         found.append(
@@ -137,7 +137,7 @@ def client_warnings(stages: Sequence[dict[str, Any]], ceiling: Ceiling | None) -
 
 
 def _late_seconds(work: Mapping[str, Any]) -> float:
-    return max(work["loop_lag_p99_seconds"], work["send_lag_p99_seconds"] or 0.0)
+    return max(float(work["loop_lag_p99_seconds"]), float(work["send_lag_p99_seconds"] or 0.0))
 
 
 async def _measure(settings: Settings) -> tuple[Scale, list[StageRun]]:
