@@ -7,12 +7,13 @@ import json
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import testinfra
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 
@@ -131,6 +132,17 @@ def addresses() -> dict[str, str]:
     """Address of every host of the lab."""
     inventory = InventoryManager(DataLoader(), sources=[str(SCENARIO / "inventory")])
     return {host.name: host.vars["ansible_host"] for host in inventory.get_hosts("all")}
+
+
+@pytest.fixture(scope="session")
+def guest() -> Callable[[str], Any]:
+    """Return a host of the lab by its name."""
+    return lambda name: testinfra.get_host(f"ansible://{name}", ansible_inventory=str(SCENARIO / "inventory"))
+
+
+@pytest.fixture(scope="session")
+def gate(guest: Callable[[str], Any]) -> Any:
+    return guest("gate")
 
 
 @pytest.fixture(scope="session")

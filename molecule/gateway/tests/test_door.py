@@ -11,9 +11,6 @@ import openai
 import pytest
 from conftest import APP, APP_EXPIRED, APP_NEXT, CHAT, GREEDY, NAME, NARROW, Door, chunks, question
 
-testinfra_hosts = ["ansible://gateway"]
-
-
 # ---------------------------------------------------------------- what comes in
 
 

@@ -23,15 +23,15 @@ print("\\n".join(filter(None, ThreadPoolExecutor(64).map(knock, sys.stdin.read()
 
 
 def reached(host, targets):
-    return set(host.check_output("printf '%s' | python3 -c '%s'", " ".join(targets), KNOCK).split())
+    return set(host.check_output("echo %s | python3 -c %s", " ".join(targets), KNOCK).split())
 
 
 @pytest.fixture(scope="module")
-def listening(request, addresses):
+def listening(guest, addresses):
     """Every TCP socket that listens on an address other than loopback, on every host with a firewall."""
     found = set()
     for name in ("gate", *ENGINES):
-        host = guest(request, name)
+        host = guest(name)
         for line in host.check_output("ss -Hltn").splitlines():
             address, port = line.split()[3].rsplit(":", 1)
             if not address.startswith(("127.", "[::1]")):
@@ -39,54 +39,47 @@ def listening(request, addresses):
     return found
 
 
-def guest(request, name):
-    import testinfra  # noqa: PLC0415
-
-    inventory = request.config.getoption("--ansible-inventory")
-    return testinfra.get_host(f"ansible://{name}", ansible_inventory=inventory)
-
-
 def test_engines_do_listen_on_the_network(listening, addresses):
     assert {f"{addresses[name]}:11434" for name in ENGINES} <= listening
 
 
-def test_the_outsider_finds_ssh_and_the_door_alone(request, listening, addresses):
+def test_the_outsider_finds_ssh_and_the_door_alone(guest, listening, addresses):
     doors = {f"{addresses['gate']}:{port}" for port in (80, 443)}
     ssh = {f"{addresses[name]}:22" for name in ("gate", *ENGINES)}
     assert listening > doors | ssh
-    assert reached(guest(request, "outsider"), listening) == doors | ssh
+    assert reached(guest("outsider"), listening) == doors | ssh
 
 
-def test_the_outsider_finds_no_port_that_is_not_listed(request, addresses):
+def test_the_outsider_finds_no_port_that_is_not_listed(guest, addresses):
     targets = [f"{addresses[name]}:{port}" for name in ("gate", *ENGINES) for port in range(1, 12000, 7)]
-    open_ports = {target.rsplit(":", 1)[1] for target in reached(guest(request, "outsider"), targets)}
+    open_ports = {target.rsplit(":", 1)[1] for target in reached(guest("outsider"), targets)}
     assert open_ports <= {"22", "80", "443"}
 
 
-def test_engines_do_not_reach_each_other(request, addresses):
-    assert reached(guest(request, "edge1"), [f"{addresses['edge2']}:11434"]) == set()
+def test_engines_do_not_reach_each_other(guest, addresses):
+    assert reached(guest("edge1"), [f"{addresses['edge2']}:11434"]) == set()
 
 
-def test_the_gateway_reaches_the_engines(request, addresses):
+def test_the_gateway_reaches_the_engines(guest, addresses):
     engines = {f"{addresses[name]}:11434" for name in ENGINES}
-    assert reached(guest(request, "gate"), engines) == engines
+    assert reached(guest("gate"), engines) == engines
 
 
-def test_loopback_stays_open_for_management_over_ssh(request):
-    assert "tiny:latest" in guest(request, "edge1").check_output("OLLAMA_HOST=127.0.0.1 ollama list")
+def test_loopback_stays_open_for_management_over_ssh(guest):
+    assert "tiny:latest" in guest("edge1").check_output("OLLAMA_HOST=127.0.0.1 ollama list")
 
 
 @pytest.mark.parametrize("name", ["gate", *ENGINES])
-def test_rules_came_back_and_nobody_waits_to_take_them_back(request, name):
-    host = guest(request, name)
+def test_rules_came_back_and_nobody_waits_to_take_them_back(guest, name):
+    host = guest(name)
     assert "hook input" in host.check_output("nft list table inet llm_serving")
     assert host.service("llm-firewall").is_enabled
     assert host.check_output("systemctl list-units --all --no-legend 'llm-firewall-undo*'") == ""
     assert host.check_output("systemctl list-units --failed --no-legend") == ""
 
 
-def test_tables_of_others_are_left_alone_and_do_not_take_ours_away(request):
-    host = guest(request, "edge2")
+def test_tables_of_others_are_left_alone_and_do_not_take_ours_away(guest):
+    host = guest("edge2")
     host.check_output("nft add table inet somebody_else")
     host.check_output("systemctl reload llm-firewall")
     assert "somebody_else" in host.check_output("nft list tables")
@@ -97,15 +90,15 @@ def test_tables_of_others_are_left_alone_and_do_not_take_ours_away(request):
 
 
 @pytest.mark.parametrize(("name", "unit"), [("gate", "haproxy"), ("gate", "llm-firewall"), ("edge1", "llm-firewall")])
-def test_units_are_confined(request, name, unit):
-    host = guest(request, name)
+def test_units_are_confined(guest, name, unit):
+    host = guest(name)
     verdict = host.check_output(f"systemd-analyze security --no-pager {unit} | tail -1")
     assert float(re.search(r"level for \S+: ([0-9.]+)", verdict)[1]) <= 2.0
     assert host.run(f"systemd-analyze verify {unit}.service").stdout == ""
 
 
-def test_the_gateway_runs_without_root(request):
-    host = guest(request, "gate")
+def test_the_gateway_runs_without_root(guest):
+    host = guest("gate")
     pid = host.check_output("systemctl show -p MainPID --value haproxy")
     assert host.check_output(f"ps -o user= -p {pid}") == "haproxy"
     capabilities = host.file(f"/proc/{pid}/status").content_string
