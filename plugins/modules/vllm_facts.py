@@ -175,8 +175,9 @@ def has_user(name: str) -> bool:
 def python_version(module: AnsibleModule) -> str | None:
     """Return the version of the interpreter to build with, None where there is none."""
     code = "import platform; print(platform.python_version())"
-    status, out, _ = module.run_command([module.params["python"], "-c", code], handle_exceptions=False)
-    return out.strip() if status == 0 else None
+    path = shutil.which(module.params["python"])
+    result = module.run_command([path, "-c", code]) if path else (1, "", "")
+    return result[1].strip() if result[0] == 0 else None
 
 
 def memory_bytes() -> dict[str, int]:

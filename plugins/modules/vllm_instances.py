@@ -268,7 +268,7 @@ def unreadable(module: AnsibleModule, instance: Instance) -> list[str]:
     if not path.is_absolute() or not shutil.which("runuser"):
         return []
     find = ["find", "-L", str(path), "-maxdepth", "1", "-not", "-readable"]
-    _, out, err = module.run_command(["runuser", "-u", user, "--", *find], cwd="/")
+    out, err = module.run_command(["runuser", "-u", user, "--", *find], cwd="/")[1:]
     found = out.split() or ([str(path)] if "Permission denied" in err else [])
     if not found:  # or there is no such user yet: check mode on a bare host
         return []

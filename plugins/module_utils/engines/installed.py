@@ -30,7 +30,7 @@ def installed_engines(root: Path) -> list[Installed]:
     except OSError:
         return []
     engines = [(_age(folder), Installed(folder.name, _build(folder))) for folder in folders]
-    return [engine for _, engine in sorted(engines, key=lambda pair: pair[0], reverse=True)]
+    return [pair[1] for pair in sorted(engines, key=lambda pair: pair[0], reverse=True)]
 
 
 def current_engine(root: Path) -> str | None:

@@ -72,10 +72,10 @@ def read_report(raw: Iterable[str]) -> EngineReport:
     tokens += [(match[1], _integer(match[2]) * V0_BLOCK_TOKENS) for match in _matches(V0_BLOCKS, texts)]
     return EngineReport(
         version=_last(match[1] for match in _matches(VERSION, texts)),
-        device=_last(device.lower() for device, _ in tokens),
+        device=_last(pair[0].lower() for pair in tokens),
         max_model_len=_last(_integer(match[1]) for match in _matches(MODEL_LENGTH, texts)),
         # With several engine cores or ranks the smallest cache is the one that binds.
-        kv_cache_tokens=min((count for _, count in tokens), default=None),
+        kv_cache_tokens=min((pair[1] for pair in tokens), default=None),
         max_concurrency=min((_number(match[2]) for match in _matches(CONCURRENCY, texts)), default=None),
         weights_bytes=max(_sizes(WEIGHTS, texts), default=None),
         kv_cache_bytes=min(_sizes(AVAILABLE_KV, texts), default=None),

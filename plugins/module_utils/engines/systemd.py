@@ -69,8 +69,7 @@ def unit_states(run: Run, units: Sequence[str]) -> dict[str, UnitState]:
 
 def recent_journal(run: Run, unit: str) -> list[str]:
     """Return the last lines that a unit wrote and that systemd wrote about it, oldest first."""
-    _, out, _ = run([*JOURNALCTL, f"--lines={MAX_JOURNAL_LINES}", f"--unit={unit}"])
-    return out.splitlines()
+    return run([*JOURNALCTL, f"--lines={MAX_JOURNAL_LINES}", f"--unit={unit}"])[1].splitlines()
 
 
 def startup_journal(run: Run, invocation: str) -> list[str]:
@@ -79,8 +78,7 @@ def startup_journal(run: Run, invocation: str) -> list[str]:
     A busy engine logs every request, so what follows its start is not read: it may be millions of lines.
     """
     command = f'"$@" | head -n {STARTUP_LINES}'
-    _, out, _ = run(["sh", "-c", command, "sh", *JOURNALCTL, f"_SYSTEMD_INVOCATION_ID={invocation}"])
-    return out.splitlines()
+    return run(["sh", "-c", command, "sh", *JOURNALCTL, f"_SYSTEMD_INVOCATION_ID={invocation}"])[1].splitlines()
 
 
 def _state(unit: str, block: str) -> UnitState:

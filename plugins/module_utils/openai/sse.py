@@ -42,6 +42,6 @@ class EventStream:
         return lines
 
     def _field(self, line: str) -> None:
-        name, _, value = line.partition(":")
+        name, value = line.partition(":")[::2]
         if name == "data":
             self._data.append(value[1:] if value.startswith(" ") else value)
