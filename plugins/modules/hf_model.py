@@ -112,6 +112,17 @@ options:
     description: Seconds to wait for another run that works on the same repository on the same host.
     type: int
     default: 600
+  keep:
+    description:
+      - How many other revisions of the repository stay on the host, the newest ones, once this one is there. More are
+        removed, and so is what is there of unfinished ones.
+      - A revision of which a process has a file open stays for this time. By default nothing is removed.
+    type: int
+  keep_revisions:
+    description: Revisions that stay beside those that O(keep) counts, since somebody else wants them.
+    type: list
+    elements: str
+    default: []
   progress_seconds:
     description:
       - Every how many seconds the play shows how far a fetch is; V(0) for never. With very many hosts it is seldomer.
@@ -229,8 +240,8 @@ verified:
   returned: state is present
   type: str
 removed:
-  description: Commits that were removed.
-  returned: state is absent
+  description: Commits that were removed, with O(state=present) because of O(keep).
+  returned: always
   type: list
   elements: str
 """
@@ -272,6 +283,8 @@ ARGUMENTS = {
     "xet": {"type": "bool", "default": True},
     "stall_timeout": {"type": "int", "default": 30},
     "lock_timeout": {"type": "int", "default": 600},
+    "keep": {"type": "int"},
+    "keep_revisions": {"type": "list", "elements": "str", "default": []},
     # The action plugin's.
     "progress_seconds": {"type": "int", "default": 15},
 }
@@ -302,7 +315,24 @@ def present(params: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
         return HubClient(params["endpoint"], params["token"], xet=params["xet"], cache=cache)
 
     with progress.written_to(None if dry_run else home.progress_file()):
-        return result(Keeper(wish, connect, progress, patience).keep())
+        outcome = Keeper(wish, connect, progress, patience).keep()
+    answer = result(outcome)
+    if params["keep"] is not None:
+        answer["removed"] = prune(home, outcome.manifest.commit, params, dry_run=dry_run)
+        answer["changed"] = answer["changed"] or bool(answer["removed"])
+    return answer
+
+
+def prune(home: Home, commit: str, params: dict[str, Any], *, dry_run: bool) -> list[str]:
+    wanted = {commit, *(home.known_commit(revision) or revision for revision in params["keep_revisions"])}
+    superfluous = home.superfluous(wanted, params["keep"])
+    if superfluous and not dry_run:
+        with home.locked(params["lock_timeout"]):
+            # While this run waited, another may have finished what looked unfinished.
+            superfluous = home.superfluous(wanted, params["keep"])
+            for other in superfluous:
+                home.remove(other)
+    return superfluous
 
 
 def result(outcome: Outcome) -> dict[str, Any]:
@@ -319,6 +349,7 @@ def result(outcome: Outcome) -> dict[str, Any]:
         "linked": list(outcome.linked),
         "corrupt": list(outcome.corrupt),
         "verified": outcome.verified,
+        "removed": [],
         "warnings": list(outcome.warnings),
         "diff": difference(str(outcome.path), outcome.before, outcome.manifest.files),
     }

@@ -24,7 +24,7 @@ from .manifest import write_json
 from .names import is_commit, split_repo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 LOCK_POLL_SECONDS = 0.2
 
@@ -104,6 +104,13 @@ class Home:
             file.write(f"{os.getpid()}\n")
             file.flush()
             yield
+
+    def superfluous(self, wanted: Collection[str], keep: int) -> list[str]:
+        """Name the commits that may go: not wanted, not in use, and not of the `keep` newest of those."""
+        others = [commit for commit in self.commits() if commit not in wanted]
+        others.sort(key=lambda commit: self.snapshot(commit).stat().st_mtime_ns, reverse=True)
+        unfinished = [commit for commit in self.unfinished() if commit not in wanted and commit not in others]
+        return [commit for commit in others[keep:] if not users_of(self.snapshot(commit))] + unfinished
 
     def remove(self, commit: str) -> None:
         """Remove a snapshot and what is there of an unfinished one: from its name at once, then from the disk.

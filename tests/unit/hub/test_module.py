@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.llm.serving.plugins.filter import models as filters
 from ansible_collections.llm.serving.plugins.modules import hf_model
 
-from .conftest import REPO, TOKEN, Hub
+from .conftest import REPO, ROOT, TOKEN, Hub
 
 
 def run(**arguments: Any) -> dict[str, Any]:
@@ -108,3 +111,54 @@ def test_the_result_is_by_name() -> None:
     assert list(summary) == ["x", "/srv/y"]
     assert (summary["x"]["path"], summary["x"]["present"]) == (f"/srv/models/a/b/{PINNED}", False)
     assert summary["/srv/y"]["present"]
+
+
+# Other revisions
+
+
+def test_superfluous_revisions_go_but_not_those_in_use(hub: Hub, base: dict[str, Any], tmp_path: Path) -> None:
+    commits = []
+    for i in range(4):
+        copy = tmp_path / str(i)
+        shutil.copytree(hub.model, copy)
+        (copy / "generation_config.json").write_text(f'{{"top_k": {i}}}')
+        hub.publish(copy, "acme/many")
+        commits.append(run(**{**base, "repo": "acme/many"}, revision="main")["commit"])
+    many = {**base, "repo": "acme/many", "revision": commits[3], "keep": 1}
+    home = Path(base["root"]) / "acme/many"
+    (home / f".{'d' * 40}.part").mkdir()
+    with (home / commits[1] / "config.json").open():
+        check = run(**many, _ansible_check_mode=True)
+        assert check["removed"] == [commits[0], "d" * 40]
+        assert run(**many)["removed"] == [commits[0], "d" * 40]
+    assert run(**many, keep_revisions=[commits[1]])["removed"] == []
+    assert run(**many)["removed"] == [commits[1]]
+    assert {p.name for p in home.iterdir() if not p.name.startswith(".")} == set(commits[2:])
+    assert run(**many)["changed"] is False
+
+
+# The timer's script
+
+VERIFIER = ROOT / "roles/models/files/llm-models-verify"
+
+
+def verify(root: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(VERIFIER), root, *more], capture_output=True, text=True, check=False)
+
+
+def test_the_timers_script_agrees_with_the_module(base: dict[str, Any], tmp_path: Path) -> None:
+    path = Path(run(**base)["path"])
+    done = verify(base["root"], str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 snapshots verified\n", "")
+    told = (tmp_path / "llm_models.prom").read_text()
+    assert f'llm_models_corrupt_files{{repo="{REPO}",commit="{path.name}"}} 0' in told
+    shard = path / "model-00001-of-00003.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(data)
+    (path / "config.json").unlink()
+    done = verify(base["root"], str(tmp_path))
+    assert done.returncode == 1
+    assert str(shard) in done.stderr
+    assert str(path / "config.json") in done.stderr
+    assert "} 2" in (tmp_path / "llm_models.prom").read_text()
