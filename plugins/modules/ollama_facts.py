@@ -25,6 +25,10 @@ options:
     description: The server's systemd unit.
     type: str
     default: ollama.service
+  environment_file:
+    description: File with the server's environment.
+    type: path
+    default: /etc/ollama/ollama.env
   host:
     description: Where the server is to listen, as C(OLLAMA_HOST) has it.
     type: str
@@ -71,6 +75,7 @@ ansible_facts:
         current: "0.32.15"
         unit_exists: true
         active: true
+        environment_exists: true
         user_exists: true
         groups: [render, video]
         port: 11434
@@ -111,6 +116,7 @@ def main() -> None:
             "root": {"type": "path", "default": "/opt/ollama"},
             "user": {"type": "str", "default": "ollama"},
             "unit": {"type": "str", "default": "ollama.service"},
+            "environment_file": {"type": "path", "default": "/etc/ollama/ollama.env"},
             "host": {"type": "str", "default": "127.0.0.1:11434"},
         },
         supports_check_mode=True,
@@ -131,6 +137,7 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "current": current(root),
         "unit_exists": state.load == "loaded",
         "active": state.is_active,
+        "environment_exists": Path(module.params["environment_file"]).is_file(),
         "user_exists": has(pwd.getpwnam, module.params["user"]),
         "groups": [name for name in GROUPS if has(grp.getgrnam, name)],
         "port": port,

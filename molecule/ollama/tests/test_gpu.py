@@ -43,6 +43,13 @@ def test_a_silent_fallback_to_the_cpu_fails_the_play_with_its_reason(gpu):
     assert gpu.service("ollama").is_running
 
 
+def test_an_official_installation_is_taken_over(gpu):
+    assert gpu.file("/usr/local/bin/ollama").is_symlink
+    unit = gpu.file("/etc/systemd/system/ollama.service").content_string
+    assert 'Environment="' not in unit and "EnvironmentFile=/etc/ollama/ollama.env" in unit
+    assert "127.0.0.1:11434" in gpu.check_output("ss -Htln")
+
+
 def test_the_sandbox_leaves_the_cards_visible(gpu, cpu):
     assert gpu.check_output("systemctl show -P PrivateDevices ollama") == "no"
     assert cpu.check_output("systemctl show -P PrivateDevices ollama") == "yes"

@@ -90,6 +90,16 @@ def test_another_setting_restarts_and_the_same_does_not(cpu):
     assert play("ollama.yml", "cpu").ok
 
 
+def test_check_mode_tells_what_would_change(cpu):
+    show = "systemctl show -P InvocationID ollama"
+    before = cpu.check_output(show), state(cpu)
+    run = play("ollama.yml", "cpu", "--check", "--diff", ollama_keep_alive="1h", ollama_max_queue=7)
+    assert run.ok, run.output
+    assert "+OLLAMA_KEEP_ALIVE=1h" in run.output and "+OLLAMA_MAX_QUEUE=7" in run.output
+    assert "plan: OLLAMA_MAX_QUEUE=7: set by the operator" in run.output
+    assert (cpu.check_output(show), state(cpu)) == before
+
+
 def test_removal_keeps_the_models_unless_told_otherwise(gpu):
     store = "/usr/share/ollama/.ollama/models/manifests"
     assert play("ollama.yml", "gpu", ollama_state="absent").ok
