@@ -9,8 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from ..hub.errors import ModelError
+from ..hub.names import is_commit
+from ..hub.store import Home
+from .model_files import read_files
 from .plans import ModelFiles
 from .safetensors import CheckpointSize, TensorInfo
 from .shape import parse_shape
@@ -30,6 +35,24 @@ def describe(config: Mapping[str, Any], checkpoint: CheckpointSize | None) -> di
             "tensors": _grouped(_merged(checkpoint.tensors)),
         }
     return told
+
+
+def find_directory(model: str, revision: str, root: str) -> str | None:
+    """Where a host has a model: the directory itself, or the snapshot of a repository below `root`."""
+    if model.startswith("/"):
+        return model if Path(model).is_dir() else None
+    try:
+        home = Home(Path(root), model)
+        commit = revision if is_commit(revision) else home.known_commit(revision)
+        snapshot = home.snapshot(commit) if commit else None
+    except ModelError:
+        return None
+    return str(snapshot) if snapshot is not None and snapshot.is_dir() else None
+
+
+def describe_directory(directory: str) -> dict[str, Any]:
+    """Describe what a directory holds. Raises SizingError when it is no whole model."""
+    return {"path": directory, **describe(*read_files(directory))}
 
 
 def from_description(told: Mapping[str, Any]) -> ModelFiles:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import SizingError
 from .plans import ModelFiles
-from .safetensors import INDEX_NAME, from_index, read_checkpoint
+from .safetensors import INDEX_NAME, CheckpointSize, from_index, read_checkpoint
 from .shape import parse_shape
 
 
@@ -42,6 +42,12 @@ def _what_is_there(directory: Path) -> str:
 
 def read_model(directory: str) -> ModelFiles:
     """Shape and weight sizes of a downloaded model. Raises SizingError when something is missing."""
+    config, checkpoint = read_files(directory)
+    return ModelFiles(parse_shape(config), checkpoint)
+
+
+def read_files(directory: str) -> tuple[dict[str, Any], CheckpointSize | None]:
+    """Configuration and weight sizes of a downloaded model. Raises SizingError when something is missing."""
     path = Path(directory)
     config = _read_json(path / "config.json")
     quantization = path / "hf_quant_config.json"
@@ -51,4 +57,4 @@ def read_model(directory: str) -> ModelFiles:
     checkpoint = read_checkpoint(path)
     if checkpoint is None and (path / INDEX_NAME).is_file():
         checkpoint = from_index(_read_json(path / INDEX_NAME))
-    return ModelFiles(parse_shape(config), checkpoint)
+    return config, checkpoint

@@ -1,0 +1,65 @@
+# Copyright: the llm.serving maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What playbooks/plan.yml works out on the control node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DOCUMENTATION = r"""
+name: plan_sources
+version_added: 0.1.0
+short_description: Say where models come from
+description:
+  - Returns name, model and revision of each entry, for C(llm.serving.model_facts).
+positional: _input
+options:
+  _input:
+    description: What C(llm.serving.vllm_models_list) made of C(vllm_models).
+    type: list
+    elements: dict
+    required: true
+author:
+  - The llm.serving maintainers (@llm-serving)
+"""
+
+EXAMPLES = r"""
+- name: Describe the models that are there
+  llm.serving.model_facts:
+    models: "{{ vllm_models | llm.serving.vllm_models_list | llm.serving.plan_sources }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One dictionary per model.
+  type: list
+  elements: dict
+"""
+
+
+def plan_sources(models: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return name, model and revision of each entry."""
+    return [
+        {"name": str(model["name"]), "model": str(model["model"]), "revision": str(model.get("revision") or "main")}
+        for model in models
+    ]
+
+
+def plan_known(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[Any]:
+    """Return what was gathered about those hosts that answered."""
+    return [hostvars[host]["__plan_facts"] for host in hosts if "__plan_facts" in hostvars[host]]
+
+
+def plan_unreached(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[str]:
+    """Return the hosts that were asked and of which nothing is known."""
+    return [host for host in hosts if "__plan_asked" in hostvars[host] and "__plan_facts" not in hostvars[host]]
+
+
+class FilterModule:
+    """Filters of the playbook plan."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by name."""
+        return {"plan_sources": plan_sources, "plan_known": plan_known, "plan_unreached": plan_unreached}
