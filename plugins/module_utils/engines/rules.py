@@ -192,9 +192,15 @@ RULES = (
         " fetches what is missing, or correct the files' modes.",
     ),
     _rule(
+        "weights_do_not_fit",
+        r"Attempted to load weight|size mismatch for |KeyError: '(?:model|transformer|language_model|lm_head)\.[\w.]+'"
+        r"|loaded_weight|There is no module or parameter named",
+        "Weights and config.json are not of one model: fetch the model again, and correct hf-overrides in extra_args.",
+    ),
+    _rule(
         "config_invalid",
-        r"is not a valid JSON file|JSONDecodeError.*config",
-        "The model's config.json is damaged: fetch the model again.",
+        r"is not a valid JSON file|JSONDecodeError.*config|Should have a `?model_type`? key",
+        "The model's config.json is damaged or says too little: fetch the model again.",
     ),
     _rule(
         "model_not_found",
@@ -254,8 +260,30 @@ RULES = (
         "One of the model's JSON files is damaged: fetch the model again.",
     ),
     _rule(
+        "chat_template",
+        r"chat template .*(?:doesn't exist|does not exist|not found|path-like)",
+        "Correct chat-template in extra_args: a file on the host that the service may read, or the template itself.",
+    ),
+    _rule(
+        "unknown_parser",
+        r"invalid (?:tool call|reasoning) parser|(?:tool|reasoning) parser .*(?:not found|unknown|not registered)"
+        r"|Unknown (?:tool|reasoning) parser",
+        "Correct tool-call-parser or reasoning-parser in extra_args: the line above says which there are.",
+    ),
+    _rule(
+        "lora",
+        r"LoRA rank (\d+) is greater than max_lora_rank",
+        "Set max-lora-rank in extra_args to {1} at least.",
+    ),
+    _rule(
+        "node_missing",
+        r"DistStoreError|waiting for clients|Timed out after \d+ seconds waiting",
+        "Not every rank of this model came: look at its instances on other hosts, and at the firewall between them.",
+    ),
+    _rule(
         "toolchain",
-        r"cannot find -lcuda|Python\.h: No such file|Failed to find C compiler|nvcc.*not found|Ninja is required"
+        r"cannot find -lcuda|Python\.h: No such file|Failed to find C compiler|nvcc.*not found"
+        r"|Ninja is required|libcuda\.so cannot found|ptxas fatal"
         r"|CalledProcessError.*(?:gcc|cc|g\+\+)",
         "The engine compiles kernels on this host: install gcc and python3-dev, or set enforce_eager: true.",
     ),

@@ -61,6 +61,17 @@ LINES = {
     "vllm@big.service: Main process exited, code=exited, status=203/EXEC": "exec",
     "OSError: [Errno 28] No space left on device: '/var/lib/vllm/.cache/vllm'": "disk_full",
     "OSError: [Errno 24] Too many open files": "too_many_files",
+    "AssertionError: Attempted to load weight (torch.Size([1024])) into parameter (torch.Size([2048]))": "weights_do_not_fit",
+    "KeyError: 'model.layers.0.mlp.experts.w13_weight'": "weights_do_not_fit",
+    "ValueError: Unrecognized model in /srv/m. Should have a `model_type` key in its config.json": "config_invalid",
+    "ValueError: The supplied chat template string (/srv/x.jinja) appears path-like, but doesn't exist!": "chat_template",
+    "KeyError: 'invalid tool call parser: qwem (chose from { hermes,qwen3 })'": "unknown_parser",
+    "ValueError: LoRA rank 64 is greater than max_lora_rank 16.": "lora",
+    "torch.distributed.DistStoreError: Timed out after 601 seconds waiting for clients. 1/2 clients joined.": "node_missing",
+    "torch.distributed.DistNetworkError: The server socket has failed to listen on any local network address. port: 29500,"
+    " useIpv6: false, code: -98, name: EADDRINUSE, message: address already in use": "port_in_use",
+    "zmq.error.ZMQError: Address already in use (addr='tcp://127.0.0.1:5555')": "port_in_use",
+    "AssertionError: libcuda.so cannot found!": "toolchain",
 }
 NOISE_BEFORE = [
     "INFO 11-24 11:02:05 [api_utils.py:286] non-default args: {'port': 8000}",
