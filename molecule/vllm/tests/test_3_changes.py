@@ -19,7 +19,7 @@ def test_a_start_that_fails_says_why(play, models, lives):
     assert "less than requested memory for kv (4000.0 GiB)" in words
     assert "What to do: The host has less free memory than the KV cache asks for" in words
     assert KEY not in run.output
-    assert time.monotonic() - started < 300
+    assert time.monotonic() - started < 590  # the wait alone would have been 600
     assert lives()["second"] == before["second"]
 
 
