@@ -26,7 +26,7 @@ class Lengths:
 
     def draw(self, rng: random.Random) -> int:
         """Draw a length within the limits."""
-        for _ in range(ATTEMPTS):
+        for _attempt in range(ATTEMPTS):
             value = round(self._draw(rng))
             if self.min <= value <= self.max:
                 return value

@@ -126,7 +126,7 @@ class Generator:
                     return
                 await self._one(found, number, self._request(), None)
 
-        await _all([asyncio.ensure_future(user()) for _ in range(int(found.stage.load))], found)
+        await _all([asyncio.ensure_future(user()) for number in range(int(found.stage.load))], found)
 
     async def _open(self, found: StageRun) -> None:
         """Requests come at random, whether or not earlier ones are answered: gaps are exponential (Poisson)."""
@@ -206,7 +206,7 @@ def arrivals(stage: Stage, seed: int) -> list[float]:
     of its last event. Without that, a hundred requests would miss the rate by a tenth, and runs could not be compared.
     """
     rng = random.Random(f"{seed} arrivals {stage.number}")  # noqa: S311 - reproducible, no secret
-    times = list(accumulate(rng.expovariate(stage.load) for _ in range(stage.requests)))
+    times = list(accumulate(rng.expovariate(stage.load) for number in range(stage.requests)))
     scale = stage.requests / stage.load / times[-1]
     return [at_seconds * scale for at_seconds in times]
 

@@ -117,7 +117,7 @@ def _limits(slo: Slo) -> str:
 
 def _found(slo: Slo, stage: Mapping[str, Any]) -> str:
     parts = []
-    for name, _ in slo.limits():
+    for name in dict(slo.limits()):
         values = stage[name]
         parts.append(f"{WORDS[name]} p95 {values['p95']:.3g} s" if values["count"] else f"{WORDS[name]} not measured")
     return ", ".join(parts)

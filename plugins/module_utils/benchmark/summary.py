@@ -81,8 +81,8 @@ def most_at_once(records: Iterable[Record]) -> int:
     """Return how many requests were under way at the same time, at most."""
     steps = sorted(step for record in records for step in ((record.start_seconds, 1), (record.end_seconds, -1)))
     now = most = 0
-    for _, change in steps:
-        now += change
+    for step in steps:
+        now += step[1]
         most = max(most, now)
     return most
 

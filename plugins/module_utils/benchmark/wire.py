@@ -109,16 +109,17 @@ class ResponseParser:
             self._rest = data
             return b""
         first, *lines = head.decode("latin-1").split("\r\n")
-        version, _, status = first.partition(" ")
+        version, space, status = first.partition(" ")
         code = status[:3]
-        if not version.startswith("HTTP/1.") or not code.isdigit():
+        if not version.startswith("HTTP/1.") or not space or not code.isdigit():
             raise WireError("protocol", f"expected an HTTP/1.1 response, found {first[:80]!r}")
         if code.startswith("1"):  # an interim response, such as 100 Continue
             return self._head(body)
         self.status = int(code)
         for line in lines:
-            name, _, value = line.partition(":")
-            self.headers[name.strip().lower()] = value.strip()
+            name, colon, value = line.partition(":")
+            if colon:
+                self.headers[name.strip().lower()] = value.strip()
         self._chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
         if self._chunked or self.status in {204, 304}:
             self._left = 0
@@ -319,7 +320,7 @@ class Client:
         errors = []
         for address in self._addresses:
             try:
-                _, connection = await self._loop.create_connection(
+                _transport, connection = await self._loop.create_connection(
                     lambda: Connection(self._loop, self._buffer),
                     address,
                     self._port,

@@ -81,8 +81,8 @@ def against_load(
     limit: Mark | None = None,
 ) -> str:
     """Draw lines over the load; a line at the knee, another at a limit."""
-    loads = sorted({x for line in series for x, _ in line.points})
-    values = [y for line in series for _, y in line.points] + ([limit.at] if limit else [])
+    loads = sorted({x for line in series for x, y in line.points})
+    values = [y for line in series for x, y in line.points] + ([limit.at] if limit else [])
     wide = loads[-1] / loads[0] >= LOG_FROM_RATIO
     margin = 0 if len(loads) > 1 else 1
     x = Axis(max(loads[0] - margin, 0), loads[-1] + margin, LEFT + 8, WIDTH - RIGHT - 8, log=wide)
@@ -102,7 +102,7 @@ def against_load(
 
 def cumulative(title: str, series: Sequence[Series], limit: Mark | None = None) -> str:
     """Draw which share of the values is at most so large; points are (seconds, share)."""
-    seconds = [x for line in series for x, _ in line.points if x > 0] + ([limit.at] if limit else [])
+    seconds = [x for line in series for x, y in line.points if x > 0] + ([limit.at] if limit else [])
     low, high = min(seconds), max(seconds)
     x = Axis(low * 0.9, high * 1.1, LEFT, WIDTH - RIGHT, log=high / low >= LOG_FROM_RATIO)
     y = Axis(0, 1, HEIGHT - BOTTOM, TOP)
@@ -132,7 +132,7 @@ def timeline(
 ) -> str:
     """Draw each request at its start and as high as it took long; failures are crosses."""
     end = max(band.end for band in bands)
-    heights = [y for _, y in good] + [y for _, y, _ in failed]
+    heights = [point[1] for point in good] + [point[1] for point in failed]
     x, y = Axis(0, end, LEFT, width - RIGHT), _value_axis(max(heights))
     dots = "".join(f'<circle cx="{x.at(a)}" cy="{y.at(b)}" r="2.2"/>' for a, b in good)
     crosses = "".join(
@@ -153,7 +153,7 @@ def timeline(
 def under_way(title: str, width: int, bands: Sequence[Band], steps: Sequence[Point]) -> str:
     """Draw how many requests were under way over time."""
     end = max(band.end for band in bands)
-    x, y = Axis(0, end, LEFT, width - RIGHT), _value_axis(max(count for _, count in steps))
+    x, y = Axis(0, end, LEFT, width - RIGHT), _value_axis(max(step[1] for step in steps))
     path = f"M{x.at(steps[0][0])} {y.at(0)}"
     path += "".join(f"H{x.at(at)}V{y.at(count)}" for at, count in steps)
     return _figure(
@@ -232,8 +232,8 @@ def _line(line: Series, x: Axis, y: Axis, label: Callable[[float], str], dots: b
     path = "M" + "L".join(f"{a} {b}" for a, b in places)
     marks = (
         "".join(
-            f'<circle cx="{a}" cy="{b}" r="3.5"><title>{esc(line.name)}: {esc(label(value))}</title></circle>'
-            for (a, b), (_, value) in zip(places, line.points)
+            f'<circle cx="{a}" cy="{b}" r="3.5"><title>{esc(line.name)}: {esc(label(point[1]))}</title></circle>'
+            for (a, b), point in zip(places, line.points)
         )
         if dots
         else ""

@@ -77,7 +77,7 @@ def _header(summary: Summary) -> str:
     server = summary["server"]
     engine = " ".join(str(part) for part in (server["engine"], server["version"]) if part)
     where = summary["settings"]["url"] + summary["settings"]["endpoint"]
-    day, _, clock = summary["started_at"].partition("T")
+    day, clock = summary["started_at"].split("T")
     facts = [f"Model <code>{esc(summary['settings']['model'])}</code> at <code>{esc(where)}</code>"]
     facts += [esc(engine)] if engine else []
     facts.append(f"{esc(day)} {esc(clock[:5])} UTC, {esc(duration(summary['seconds']))}")
