@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.engines.vulnerabilities import report
+from ..module_utils.engines.vulnerabilities import problems, report
 
 
 def engine_vulnerabilities(version: str, engine: str) -> dict[str, Any]:
@@ -21,9 +21,17 @@ def engine_vulnerabilities(version: str, engine: str) -> dict[str, Any]:
         raise AnsibleFilterError(f"{engine}_version: {error}") from error
 
 
+def engine_problems(version: str, engine: str) -> list[str]:
+    """Return why a version should not be served. What is no version at all is for others to refuse."""
+    try:
+        return problems(engine, version)
+    except ValueError:
+        return []
+
+
 class FilterModule:
     """Filters of the engine roles."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"engine_vulnerabilities": engine_vulnerabilities}
+        return {"engine_problems": engine_problems, "engine_vulnerabilities": engine_vulnerabilities}

@@ -58,13 +58,18 @@ class Door:
     def __post_init__(self) -> None:
         object.__setattr__(self, "context", ssl.create_default_context(cafile=self.ca))
 
-    def socket(self, timeout: float = 60) -> ssl.SSLSocket:
-        plain = socket.create_connection((self.address, 443), timeout=timeout)
+    def socket(self, timeout: float = 60, window_bytes: int = 0) -> ssl.SSLSocket:
+        """Connect; a small window holds up what is not read at once."""
+        plain = socket.socket()
+        if window_bytes:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window_bytes)
+        plain.settimeout(timeout)
+        plain.connect((self.address, 443))
         return self.context.wrap_socket(plain, server_hostname=NAME)
 
-    def connect(self) -> http.client.HTTPConnection:
+    def connect(self, window_bytes: int = 0) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(NAME, timeout=60)
-        connection.sock = self.socket()
+        connection.sock = self.socket(window_bytes=window_bytes)
         return connection
 
     def ask(
@@ -88,9 +93,11 @@ class Door:
     def chat(self, model: str = "tiny", key: str | None = APP, tokens: int = 8, **options: Any) -> Reply:
         return self.ask(CHAT, question(model, tokens, **options), key)
 
-    def stream(self, model: str = "tiny", key: str = APP, tokens: int = 8) -> http.client.HTTPResponse:
+    def stream(
+        self, model: str = "tiny", key: str = APP, tokens: int = 8, window_bytes: int = 0
+    ) -> http.client.HTTPResponse:
         """Begin a streamed chat and return the open response."""
-        connection = self.connect()
+        connection = self.connect(window_bytes)
         body = json.dumps(question(model, tokens, stream=True))
         connection.request("POST", CHAT, body, {"Authorization": f"Bearer {key}"})
         response = connection.getresponse()

@@ -119,3 +119,16 @@ def report(engine: str, version: str) -> dict[str, Any]:
         "refused": [asdict(entry) for entry in found if entry.severity != "medium"],
         "warned": [asdict(entry) for entry in found if entry.severity == "medium"],
     }
+
+
+def problems(engine: str, version: str) -> list[str]:
+    """Return why a version should not be served: one sentence at most, with what to do. Mediums are no reason."""
+    found = [entry for entry in vulnerabilities_of(engine, version) if entry.severity != "medium"]
+    if not found:
+        return []
+    fixed = max((entry.fixed for entry in found), key=release)
+    holes = "; ".join(f"{entry.identifier} ({entry.severity}): {entry.summary}" for entry in found)
+    return [
+        f"{engine}_version: {version} has known vulnerabilities ({holes}). Expected {fixed} or later; set "
+        f"{engine}_allow_vulnerable to true to serve it all the same"
+    ]

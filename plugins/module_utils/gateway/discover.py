@@ -67,7 +67,7 @@ def _vllm(values: Variables) -> Iterable[Endpoint]:
 def _ollama(values: Variables) -> Iterable[Endpoint]:
     bind, port = _split(str(values.get("ollama_host") or "127.0.0.1"))
     for model in _present(values.get("ollama_models")):
-        yield Endpoint(str(model["name"]), bind, int(port or values.get("ollama_port") or OLLAMA_PORT))
+        yield Endpoint(str(model["name"]), bind, int(port or OLLAMA_PORT))
 
 
 def _split(listen: str) -> tuple[str, str]:

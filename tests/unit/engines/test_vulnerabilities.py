@@ -6,6 +6,7 @@ import pytest
 from ansible_collections.llm.serving.plugins.module_utils.engines.vulnerabilities import (
     SEVERITIES,
     VULNERABILITIES,
+    problems,
     release,
     report,
     vulnerabilities_of,
@@ -54,6 +55,15 @@ def test_the_worst_come_first_and_the_report_says_what_would_help() -> None:
     assert found["upgrade_to"] == "0.31.0"
     assert not {entry["identifier"] for entry in found["refused"]} & identifiers("vllm", "0.31.0")
     assert report("vllm", "0.33.0") == {"as_of": found["as_of"], "upgrade_to": None, "refused": [], "warned": []}
+
+
+def test_a_problem_names_the_holes_and_both_ways_out() -> None:
+    (sentence,) = problems("ollama", "0.17.0")
+    assert sentence.startswith("ollama_version: 0.17.0 has known vulnerabilities (CVE-2026-7482 (critical): ")
+    assert "Expected 0.17.1 or later" in sentence
+    assert "ollama_allow_vulnerable" in sentence
+    assert problems("vllm", "0.31.0") == []  # mediums alone
+    assert problems("ollama", "0.32.15-2") == []
 
 
 @pytest.mark.parametrize("version", ["0.8.5", "v0.8.5", "0.8.5.post1", "0.8.5rc1", "0.8.5+cpu", " 0.8.5 ", "0.8.5.0"])

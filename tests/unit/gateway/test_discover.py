@@ -39,7 +39,7 @@ def test_model_defaults_count() -> None:
     [
         ({"ollama_host": "10.0.0.3"}, "10.0.0.3", 11434),
         ({"ollama_host": "10.0.0.3:11500"}, "10.0.0.3", 11500),
-        ({"ollama_host": "0.0.0.0", "ollama_port": 11501, "ansible_host": "10.0.0.4"}, "10.0.0.4", 11501),  # noqa: S104
+        ({"ollama_host": "0.0.0.0:11501", "ansible_host": "10.0.0.4"}, "10.0.0.4", 11501),
         ({"ollama_host": "fd00::3"}, "fd00::3", 11434),
         ({"ollama_host": "[fd00::3]:11500"}, "fd00::3", 11500),
         ({"ollama_host": "http://10.0.0.3:80"}, "10.0.0.3", 80),
