@@ -30,7 +30,14 @@ CARDS = (
 # Keys of a wish that speak of one host's GPUs, and mean nothing on another.
 _OF_A_HOST = (
     *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nodes", "gpus", "gpu_indices"),
-    *("kv_cache_memory_bytes", "measured_overhead_bytes", "cpu_kv_cache_gib", "device", "dtype", "gpu_memory_utilization"),
+    *(
+        "kv_cache_memory_bytes",
+        "measured_overhead_bytes",
+        "cpu_kv_cache_gib",
+        "device",
+        "dtype",
+        "gpu_memory_utilization",
+    ),
 )
 
 
@@ -66,7 +73,10 @@ def curve(setup: Setup, longest: int) -> list[Point]:
         at_length = replace(setup, max_model_len=length)
         layouts = [stage_layout(at_length, owned) for owned in stage_ranges(setup.shape, setup.pipeline_parallel_size)]
         expected, floor = (
-            min(capacity(size, cache, length, setup.version, setup.context_parallel_size).concurrency for cache in layouts)
+            min(
+                capacity(size, cache, length, setup.version, setup.context_parallel_size).concurrency
+                for cache in layouts
+            )
             for size in (found.kv_expected_bytes, found.kv_floor_bytes)
         )
         points.append(Point(length, expected, floor))
@@ -89,9 +99,7 @@ def other_sizes(plan: Plan, devices: int) -> list[Alternative]:
     most = max(MOST_GPUS, setup.tensor_parallel_size, devices)
     sizes = [size for size in valid_tensor_parallel_sizes(setup.shape, most) if _is_usual(size, setup)]
     return [
-        _judged(
-            replace(setup, tensor_parallel_size=size), f"tp {size}", is_planned=size == setup.tensor_parallel_size
-        )
+        _judged(replace(setup, tensor_parallel_size=size), f"tp {size}", is_planned=size == setup.tensor_parallel_size)
         for size in sizes
     ]
 
