@@ -66,6 +66,22 @@ def test_the_tools_are_roots_own(host: Any) -> None:
     assert host.check_output("find /opt/llm-serving ! -user root -o -perm /022 ! -type l") == ""
 
 
+def test_the_timer_names_what_is_corrupt_and_tells_the_node_exporter(host: Any) -> None:
+    assert host.service("llm-models-verify.timer").is_running
+    assert host.service("llm-models-verify.timer").is_enabled
+    host.check_output("mkdir -p /var/lib/metrics")
+    assert host.run("systemctl start llm-models-verify").rc == 0
+    shown = host.check_output("systemctl show llm-models-verify -p IOSchedulingClass -p Nice -p CPUSchedulingPolicy")
+    assert set(shown.splitlines()) == {"IOSchedulingClass=3", "Nice=19", "CPUSchedulingPolicy=5"}
+    victim = f"{snapshot(host, 'acme/tiny')}/tokenizer.json"
+    host.check_output(f"cp -p {victim} /root/kept && sed -i s/BPE/BPF/ {victim}")
+    assert host.run("systemctl start llm-models-verify").rc != 0
+    host.check_output(f"cp -p /root/kept {victim}")
+    assert f"{victim} is missing or not" in host.check_output("journalctl -u llm-models-verify --no-pager")
+    told = host.file("/var/lib/metrics/llm_models.prom").content_string
+    assert sorted(line[-2:] for line in told.splitlines() if line.startswith("llm_models_corrupt")) == [" 0", " 1"]
+
+
 @pytest.mark.parametrize("hub", [SLOW], indirect=True)
 def test_killed_in_the_middle_then_completed_without_fetching_anything_twice(hub: HubServer) -> None:
     host = host_named("alpha")
