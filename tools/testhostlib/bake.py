@@ -16,9 +16,9 @@ from .model import LAB_NAME, Setup
 from .system import cache_dir, locked, state_dir
 
 
-def key_of(paths: Iterable[Path]) -> str:
-    """Key that changes with the text or the name of any file at or below the paths."""
-    digest = hashlib.sha256()
+def key_of(paths: Iterable[Path], roots: Iterable[str]) -> str:
+    """Key that changes with the text or the name of any file at or below the paths, and with the roots below."""
+    digest = hashlib.sha256("\0".join(Path(root).parent.name for root in roots).encode())
     for path in paths:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         if not path.exists():

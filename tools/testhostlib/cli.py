@@ -190,7 +190,7 @@ def _bake(options: argparse.Namespace) -> int:
     requirements.ensure(options.install_missing)
     layer = bake.bake(
         options.name,
-        options.key or bake.key_of(options.key_of),
+        options.key or bake.key_of(options.key_of, images.resolve(options.base)),
         options.base,
         options.command,
         _setup(options),

@@ -303,14 +303,15 @@ class TestBakeKey:
         for place, name, text in (("a", "f", "1"), ("b", "f", "1"), ("c", "f", "2"), ("d", "g", "1")):
             (tmp_path / place / "dir").mkdir(parents=True)
             (tmp_path / place / "dir" / name).write_text(text)
-            keys.append(bake.key_of([tmp_path / place / "dir"]))
+            keys.append(bake.key_of([tmp_path / place / "dir"], ["/cache/bookworm-1/root"]))
+        keys.append(bake.key_of([tmp_path / "a" / "dir"], ["/cache/bookworm-2/root"]))
         assert keys[0] == keys[1]
-        assert len(set(keys)) == 3
+        assert len(set(keys)) == 4
         assert all(len(key) == 12 for key in keys)
 
     def test_missing_file(self, tmp_path):
         with pytest.raises(LabError, match="no such file"):
-            bake.key_of([tmp_path / "nothing"])
+            bake.key_of([tmp_path / "nothing"], [])
 
 
 class TestRequirements:
