@@ -17,8 +17,8 @@ options:
   hosts:
     description:
       - One dictionary per host with C(name), C(gpu) (what M(llm.serving.gpu_facts) returned), C(memory_total_bytes),
-        C(memory_available_bytes), C(cpu_count), C(numa_nodes) and, by engine, C(vllm) (C(version), C(wishes), C(sources),
-        C(found), C(running), C(reserved_bytes)) and C(ollama) (what M(llm.serving.ollama_plan) returned).
+        C(memory_available_bytes), C(cpu_count), C(numa_nodes) and, by engine, C(vllm) (C(version), C(wishes),
+        C(sources), C(found), C(running), C(reserved_bytes)) and C(ollama) (what M(llm.serving.ollama_plan) returned).
     type: list
     elements: dict
     default: []
@@ -57,7 +57,7 @@ attributes:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+    description: All of it runs on the control node.
     support: full
   platform:
     description: Target OS/families that can be operated against.

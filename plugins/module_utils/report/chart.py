@@ -46,7 +46,7 @@ def chart(points: Sequence[Point], planned: Point, sequences: int, label: str) -
     shown = [point for point in points if point.expected > 0]
     if len(shown) < 2:
         return ""
-    low = max(LEAST, min(min(point.floor for point in shown), 1.0) * 0.9)
+    low = max(LEAST, 0.9 * min(1.0, *(point.floor for point in shown)))
     high = max(1.2, max(point.expected for point in shown) * 1.15)
     across = Scale(shown[0].length, shown[-1].length)
     up = Scale(low, high)
@@ -81,11 +81,13 @@ def chart(points: Sequence[Point], planned: Point, sequences: int, label: str) -
             parts.append(f'<line class="{kind}" x1="0" x2="100%" y1="{y(count):.2f}%" y2="{y(count):.2f}%"/>')
             parts.append(f'<text class="note" x="6" y="{y(count):.2f}%" dy="-5">{name}</text>')
     place = x(planned.length)
-    anchor, shift = ("end", -10) if place > 50 else ("start", 10)
+    # The line falls: below it on the left and above it on the right is room for words.
+    anchor, shift = ("end", -12) if place > 50 else ("start", 12)
     above = y(planned.expected)
+    drop = 22 if place > 50 and above < 88 else -12
     parts.append(
         f'<circle class="dot" cx="{place:.2f}%" cy="{above:.2f}%" r="6"/>'
-        f'<text class="mark" x="{place:.2f}%" y="{above:.2f}%" dx="{shift}" dy="{-10 if above > 12 else 20}" '
+        f'<text class="mark" x="{place:.2f}%" y="{above:.2f}%" dx="{shift}" dy="{drop}" '
         f'text-anchor="{anchor}">planned: {planned.expected:.1f} × {tokens(planned.length)}</text></svg>'
     )
     return "".join(parts)

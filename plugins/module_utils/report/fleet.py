@@ -1,4 +1,4 @@
-"""Plans for every host of an inventory, or for hosts that are only thought of; hosts that are alike are planned once."""
+"""Plans for every host of an inventory, or for hosts only thought of; hosts that are alike are planned once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..sizing.plan import plan_host
 from ..sizing.plan_gpu import PROCESS_RESERVE_BYTES
 from ..sizing.plans import Host, ModelFiles, Plan
 from ..sizing.profiles import PROFILES
+from ..sizing.quantization import NOT_QUANTIZED
 from ..sizing.shape import ModelShape
 from ..sizing.units import MIB
 from ..sizing.version import EngineVersion
 from ..sizing.weights import stage_weights
 from ..sizing.what_if import ImaginedGpus
-from ..sizing.quantization import NOT_QUANTIZED
 from ..sizing.wishes import Wish, parse_wishes
 
 # How a model's shape and weights are found: by repository or directory, and revision.

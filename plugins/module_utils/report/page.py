@@ -88,7 +88,8 @@ def _overview(groups: Sequence[Group]) -> str:
             )
     return (
         '<section class="card" aria-label="Overview"><table><caption>Overview</caption><thead><tr>'
-        '<th scope="col">model</th><th scope="col" class="left">hosts</th><th scope="col" class="left wide">hardware</th>'
+        '<th scope="col">model</th><th scope="col" class="left">hosts</th>'
+        '<th scope="col" class="left wide">hardware</th>'
         '<th scope="col" class="wide">TP × PP × DP</th><th scope="col" class="wide">context</th>'
         '<th scope="col">at once</th><th scope="col" class="wide">KV tokens</th><th scope="col">verdict</th>'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></section>"
@@ -116,7 +117,8 @@ def _split(plan: Plan) -> str:
 def _badge(outcome: Outcome, group: Group) -> str:
     if group.engine == "ollama":
         fits = (group.ollama.get("memory") or {}).get("fits")
-        label, kind = {True: ("fits", "good"), False: ("does not fit", "bad")}.get(fits, ("not known yet", "warn"))
+        verdicts = {"True": ("fits", "good"), "False": ("does not fit", "bad")}
+        label, kind = verdicts.get(str(fits), ("not known yet", "warn"))
     elif outcome.plan is None:
         label, kind = "refused", "bad"
     elif outcome.plan.confidence != "normal":
@@ -220,8 +222,9 @@ def _same(plan: Plan) -> str:
 def _tiles(plan: Plan) -> str:
     setup, found = plan.setup, plan.estimate
     where = ", ".join(map(str, plan.gpu_indices)) or "CPU"
+    replicas = f", in each of {plan.data_parallel_size} replicas" if plan.data_parallel_size > 1 else ""
     tiles = (
-        (f"{found.expected.concurrency:.1f}", "requests of full length at once"),
+        (f"{found.expected.concurrency:.1f}", f"requests of full length at once{replicas}"),
         (f"{setup.max_model_len:,}", "max_model_len"),
         (f"{found.expected.tokens:,}", "KV cache tokens"),
         (_split(plan), f"TP × PP × DP, {'GPU ' if plan.gpu_indices else ''}{where}"),
@@ -264,8 +267,9 @@ def _curve(outcome: Outcome, plan: Plan) -> str:
     )
     return (
         "<h4>Requests at once, by context length</h4>"
-        f'<figure><div class="plot">{drawn}<div class="axis">tokens of each request, prompt and reply (log)</div></div>'
-        '<figcaption class="soft">Line: expected; dashed: certain. Both axes are logarithmic.</figcaption></figure>'
+        f'<figure><div class="plot">{drawn}<div class="axis">tokens per request (log)</div></div>'
+        '<figcaption class="soft">Prompt and reply count. Line: expected; dashed: certain. Both axes are logarithmic.'
+        "</figcaption></figure>"
         '<details><summary>The chart in figures</summary><table><thead><tr><th scope="col">tokens</th>'
         f'<th scope="col">expected</th><th scope="col">certain</th></tr></thead><tbody>{rows}</tbody></table></details>'
     )
@@ -275,8 +279,10 @@ def _alternatives(title: str, rows: Sequence[Alternative]) -> str:
     body = "".join(_alternative(row) for row in rows)
     return (
         f'<details open><summary>{text(title)}</summary><table><thead><tr><th scope="col">choice</th>'
-        '<th scope="col">GPUs</th><th scope="col" class="wide">weights each</th><th scope="col" class="wide">KV each</th>'
-        '<th scope="col" class="wide">KV tokens</th><th scope="col">at once</th><th scope="col">longest request</th></tr></thead>'
+        '<th scope="col">GPUs</th><th scope="col" class="wide">weights each</th>'
+        '<th scope="col" class="wide">KV each</th>'
+        '<th scope="col" class="wide">KV tokens</th><th scope="col">at once</th><th scope="col">longest request</th>'
+        "</tr></thead>"
         f"<tbody>{body}</tbody></table></details>"
     )
 
@@ -305,7 +311,8 @@ def _suited(outcome: Outcome) -> str:
     names = {"vllm": "vLLM", "ollama": "Ollama", None: "none"}
     return (
         f"<details><summary>Engine that suits: {names[outcome.suited.engine]}</summary>"
-        f'<ul class="why">{reasons}</ul><p class="soft">By the table of rules in docs/choosing-an-engine.md.</p></details>'
+        f'<ul class="why">{reasons}</ul><p class="soft">By the table of rules in docs/choosing-an-engine.md.</p>'
+        "</details>"
     )
 
 
@@ -332,14 +339,16 @@ def _ollama(group: Group) -> str:
     rows = "".join(
         f'<tr><th scope="row">{text(model.get("name"))}</th><td>{text(model.get("parallel") or NONE)}</td>'
         f"<td>{tokens(model['context']) if model.get('context') else NONE}</td>"
-        f'<td class="num">{_size(model.get("weights_bytes"))}</td><td class="num">{_size(model.get("need_bytes"))}</td></tr>'
+        f'<td class="num">{_size(model.get("weights_bytes"))}</td>'
+        f'<td class="num">{_size(model.get("need_bytes"))}</td></tr>'
         for model in memory.get("models") or ()
     )
     reasons = "".join(f"<li>{text(reason)}</li>" for reason in planned.get("reasons") or ())
     suited = "".join(f"<h4>{text(outcome.name)}</h4>{_suited(outcome)}" for outcome in group.outcomes)
     return (
         f'<article class="card"><h3>Ollama</h3>{_list_box(planned.get("remarks") or ())}'
-        '<table><caption class="soft">needs = weights + parallel × context × KV bytes per token + 1 GiB for computing</caption>'
+        '<table><caption class="soft">'
+        "needs = weights + parallel × context × KV bytes per token + 1 GiB for computing</caption>"
         '<thead><tr><th scope="col">model</th><th scope="col">parallel</th><th scope="col">context</th>'
         f'<th scope="col">weights</th><th scope="col">needs</th></tr></thead><tbody>{rows}</tbody></table>'
         f'<details open><summary>Why this plan</summary><ul class="why">{reasons}</ul></details>{suited}</article>'

@@ -171,7 +171,7 @@ def _judged(setup: Setup, label: str, is_planned: bool = False) -> Alternative:
         gpus,
         is_planned,
         found.account.weights_bytes,
-        max(0, found.account.kv_expected_bytes),
+        found.account.kv_expected_bytes if found.account.kv_expected_bytes > 0 else None,
         found.expected.tokens if fits else None,
         found.expected.concurrency if fits else None,
         longest or None,

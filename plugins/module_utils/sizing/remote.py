@@ -35,7 +35,9 @@ class UnreachableError(SizingError):
 class _SameOrigin(urllib.request.HTTPRedirectHandler):
     """Repeats the token after a redirect only where the Hub redirects to itself, as for renamed repositories."""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+    def redirect_request(  # noqa: PLR0917 - the library's own signature
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
         if following is not None and _origin(req.full_url) == _origin(newurl):
             for name, value in req.unredirected_hdrs.items():
