@@ -140,7 +140,7 @@ attributes:
     support: full
     description: Shows the list of files with their sizes and hashes.
 author:
-  - The llm.serving maintainers
+  - The llm.serving maintainers (@llm-serving)
 """
 
 EXAMPLES = r"""
