@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.errors import BenchmarkError
@@ -203,4 +206,66 @@ def test_url_must_be_one(url: str) -> None:
         Client(Endpoint(url))
 
     with pytest.raises(BenchmarkError, match="url: expected"):
+        asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of our own for 127.0.0.1, and its key beside it."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    command += ["-subj", "/CN=test", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "cert.pem"
+
+
+@pytest.mark.parametrize(
+    ("trusting", "expected"), [("ca", b"hello, world"), ("anything", b"hello, world"), ("system", "connect")]
+)
+def test_certificates_are_checked(certificate: Path, trusting: str, expected: bytes | str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        for at in range(0, len(CHUNKED), 7):
+            writer.write(CHUNKED[at : at + 7])
+            await writer.drain()
+
+    async def run() -> bytes | str:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+        port = server.sockets[0].getsockname()[1]
+        ca_path = str(certificate) if trusting == "ca" else None
+        endpoint = Endpoint(f"https://127.0.0.1:{port}/", validate_certs=trusting != "anything", ca_path=ca_path)
+        client, sink = Client(endpoint), Collected()
+        try:
+            await asyncio.wait_for(client.post(endpoint.request(b"{}"), sink), 10)
+        except WireError as error:
+            assert "certificate verify failed" in str(error)
+            return error.kind
+        finally:
+            client.close()
+            server.close()
+        return sink.body
+
+    assert asyncio.run(run()) == expected
+
+
+def test_authorities_that_cannot_be_read(tmp_path: Path) -> None:
+    async def run() -> None:
+        Client(Endpoint("https://127.0.0.1:1/", ca_path=str(tmp_path / "missing.pem")))
+
+    with pytest.raises(BenchmarkError, match="ca_path: expected certificates"):
         asyncio.run(run())
