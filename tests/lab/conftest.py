@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -82,6 +83,14 @@ class Machine:
             "cgroups": sorted(str(p) for p in cgroup_root().glob("llm-serving-labs/th-*")),
             "run": run_entries(),
         }
+
+    def command_lines(self) -> list[str]:
+        """What runs on this machine."""
+        lines = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        return lines
 
     def processes(self) -> list[str]:
         """Processes that name the state directory, or whose network is a guest's of this machine."""

@@ -230,3 +230,24 @@ def test_inventory_script_is_empty_without_a_lab(machine: Machine) -> None:
     script = machine.tool("inventory", "--lab", "th-none", "--script").stdout
     assert json.loads(script) == {"all": {"hosts": []}, "_meta": {"hostvars": {}}}
     assert machine.tool("inventory", "--lab", "th-none", check=False).returncode == 1
+
+
+def builders(machine: Machine) -> list[str]:
+    return [line for line in machine.command_lines() if f"{machine.cache}/testhost/bases/building" in line]
+
+
+def test_kill_9_of_a_base_build_ends_all_of_it(machine: Machine) -> None:
+    build = machine.start("base", "trixie")
+    wait_for(lambda: any("mmdebstrap" in line for line in builders(machine)))
+    build.kill()
+    build.communicate()
+    wait_for(lambda: not builders(machine))
+
+
+def test_a_base_that_cannot_be_built_says_why(machine: Machine) -> None:
+    failed = machine.tool("base", "trixie", check=False)  # its network leads nowhere
+    assert failed.returncode == 1
+    assert "mmdebstrap could not build the base trixie:\n  Failed to fetch" in failed.stderr
+    assert "Temporary failure resolving" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not list(machine.cache.glob("testhost/bases/trixie-*"))

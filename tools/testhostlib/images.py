@@ -153,8 +153,12 @@ def _build(suite: str, root: Path) -> None:
         "--kill-child",
         "--mount-proc",
     ]
-    command = ["mmdebstrap", "--variant=minbase", "--quiet", *options, *hooks, suite, building / "root"]
-    run([*boxed, *command])
+    command = ["mmdebstrap", "--variant=minbase", *options, *hooks, suite, building / "root"]
+    try:
+        run([*boxed, *command])
+    except LabError as error:
+        reasons = [f"  {line[3:]}" for line in str(error).splitlines() if line.startswith("E: ")]
+        raise LabError("\n".join([f"mmdebstrap could not build the base {suite}:", *reasons])) from error
     building.rename(root.parent)
     print(f"built {root.parent.name} in {time.monotonic() - started:.0f} s", file=sys.stderr)
 
