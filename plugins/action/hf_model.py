@@ -81,7 +81,7 @@ class ActionModule(ActionBase):
         connection = copy.copy(self._connection)
         while not ended.wait(seconds):
             try:
-                code, output, _ = connection.exec_command(f"cat {shlex.quote(path)}", in_data=None, sudoable=False)
+                code, output, _error = connection.exec_command(f"cat {shlex.quote(path)}", in_data=None, sudoable=False)
                 told = json.loads(output) if code == 0 else None
             except Exception as error:
                 # Watching must never end what is watched.

@@ -107,7 +107,7 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 def split_repo(repo: str) -> tuple[str, str]:
     """Split `organisation/name`."""
-    organisation, _, name = check_repo(repo).partition("/")
+    organisation, name = check_repo(repo).split("/")
     return organisation, name
 
 
