@@ -47,19 +47,9 @@ def plan_sources(models: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
-def plan_known(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[Any]:
-    """Return what was gathered about those hosts that answered."""
-    return [hostvars[host]["__plan_facts"] for host in hosts if "__plan_facts" in hostvars[host]]
-
-
-def plan_unreached(hosts: Sequence[str], hostvars: Mapping[str, Any]) -> list[str]:
-    """Return the hosts that were asked and of which nothing is known."""
-    return [host for host in hosts if "__plan_asked" in hostvars[host] and "__plan_facts" not in hostvars[host]]
-
-
 class FilterModule:
     """Filters of the playbook plan."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
-        return {"plan_sources": plan_sources, "plan_known": plan_known, "plan_unreached": plan_unreached}
+        return {"plan_sources": plan_sources}

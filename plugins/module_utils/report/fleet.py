@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..engines import choice
-from ..sizing.alternatives import Alternative, Point, all_alternatives, curve
 from ..sizing.description import from_description
 from ..sizing.errors import SizingError
 from ..sizing.hardware import Device, devices_from_facts, imagined_devices
@@ -26,8 +25,6 @@ from ..sizing.wishes import Wish, parse_wishes
 
 # How a model's shape and weights are found: by repository or directory, and revision.
 ModelSource = Callable[[str, str], "FoundModel"]
-# Above this share of a card nothing that an engine could ask for is missing: it counts as unused.
-UNUSED_SHARE = 0.99
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,7 @@ class Outcome:
     plan: Plan | None = None
     refusal: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    curve: tuple[Point, ...] = ()
-    alternatives: Mapping[str, Sequence[Alternative]] = field(default_factory=dict)
+    files: ModelFiles | None = None
 
 
 @dataclass(frozen=True)
@@ -76,17 +72,71 @@ class Group:
 def plan_fleet(hosts: Sequence[Mapping[str, Any]], source: ModelSource) -> list[Group]:
     """Plan every host; those of equal facts and wishes become one group, in the order of the inventory."""
     groups: dict[str, Group] = {}
+    members: dict[str, list[str]] = {}
+
+    def planned(key: str, entry: Mapping[str, Any], engine: str) -> Group:
+        if key not in groups:
+            groups[key] = _vllm_group(entry, source) if engine == "vllm" else _ollama_group(entry)
+        return groups[key]
+
     for entry in hosts:
         for engine in ("vllm", "ollama"):
             if not entry.get(engine):
                 continue
-            key = _key(entry, engine)
-            if key in groups:
-                known = groups[key]
-                groups[key] = replace(known, hosts=(*known.hosts, str(entry["name"])))
-            else:
-                groups[key] = _vllm_group(entry, source) if engine == "vllm" else _ollama_group(entry)
-    return list(groups.values())
+            idle = _idle(entry)
+            key = _key(idle, engine)
+            if idle.get("gpu") and not _has_room(planned(key, idle, engine), entry):
+                key = _key(entry, engine)
+            planned(key, entry, engine)
+            members.setdefault(key, []).append(str(entry["name"]))
+    kept = [replace(groups[key], hosts=tuple(names)) for key, names in members.items()]
+    return _merged(kept)
+
+
+def _idle(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The host as it would be if nobody used its GPUs."""
+    gpu = entry.get("gpu") or {}
+    devices = [
+        {
+            **device,
+            "memory_free_bytes": None,
+            "mig_devices": [{**part, "memory_free_bytes": None} for part in device.get("mig_devices") or ()],
+        }
+        for device in gpu.get("devices") or ()
+    ]
+    return {**entry, "gpu": {**gpu, "devices": devices}} if devices else dict(entry)
+
+
+def _has_room(group: Group, entry: Mapping[str, Any]) -> bool:
+    """Whether every plan that an idle host would get could start on this one as it is."""
+    devices = devices_from_facts(entry.get("gpu") or {})
+    if any(device.is_mig for device in devices):
+        # Parts of one card share its index: they are looked at one by one.
+        return False
+    free = {device.index: device.free_bytes for device in devices}
+    if group.engine != "vllm" or any(outcome.refusal for outcome in group.outcomes):
+        return True
+    return all(
+        (free.get(index) or 0) >= outcome.plan.estimate.account.budget_bytes or free.get(index) is None
+        for outcome in group.outcomes
+        if outcome.plan is not None
+        for index in outcome.plan.gpu_indices
+    )
+
+
+def _merged(groups: Sequence[Group]) -> list[Group]:
+    """Groups that differ in facts, such as free memory, and not in what was planned, become one."""
+    merged: dict[str, list[Group]] = {}
+    for group in groups:
+        planned = [
+            (outcome.name, outcome.model, outcome.plan and outcome.plan.as_dict(), outcome.refusal, outcome.warnings)
+            for outcome in group.outcomes
+        ]
+        told = [group.engine, group.hardware, str(group.host.version), planned, group.ollama, group.refusal]
+        merged.setdefault(json.dumps(told, sort_keys=True, default=str), []).append(group)
+    return [
+        replace(alike[0], hosts=tuple(name for group in alike for name in group.hosts)) for alike in merged.values()
+    ]
 
 
 def imagined_group(
@@ -116,40 +166,30 @@ class _Wanted:
     warnings: Mapping[str, Sequence[str]]
     suiting: choice.Host
     revisions: Mapping[str, str] = field(default_factory=dict)
+    # What hosts told about their models, by name; and why some that are there cannot be read.
     found: Mapping[str, Any] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
     # What the rules of the engine choice know beyond a wish: goal, effort and so on.
     circumstances: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _key(entry: Mapping[str, Any], engine: str) -> str:
-    """Equal for hosts that get equal plans. Free memory counts only where somebody holds some of it."""
+    """Equal for hosts that get equal plans."""
     gpu = dict(entry.get("gpu") or {})
-    wanted = dict(entry[engine])
-    running = set(wanted.pop("running", None) or ())
-    names = {model.get("name") for model in (wanted.get("wishes") or {}).get("models", ())}
-    all_run = engine == "vllm" and bool(names) and names <= running
-    devices = []
-    for device in gpu.get("devices") or ():
-        told = {key: value for key, value in device.items() if key not in ("uuid", "pci_address", "memory_free_bytes")}
-        free, total = device.get("memory_free_bytes"), device.get("memory_total_bytes")
-        if free is not None and total and free < UNUSED_SHARE * total and not all_run:
-            told["free"] = free
-        told["mig_devices"] = [
-            {key: value for key, value in part.items() if key != "uuid"} for part in device.get("mig_devices") or ()
-        ]
-        devices.append(told)
-    on_cpu = not devices
-    facts = {
-        "engine": engine,
-        "wanted": wanted,
-        "running": sorted(names & running),
-        "vendor": gpu.get("vendor"),
-        "devices": devices,
-        "topology": gpu.get("topology"),
-        "problem": gpu.get("problem"),
-        "host": [entry.get(key) for key in ("memory_total_bytes", "cpu_count", "numa_nodes")] if on_cpu else None,
-        "available": entry.get("memory_available_bytes") if on_cpu and not all_run else None,
-    }
+    unimportant = ("uuid", "pci_address")
+    devices = [
+        {
+            **{key: value for key, value in device.items() if key not in unimportant},
+            "mig_devices": [
+                {key: value for key, value in part.items() if key not in unimportant}
+                for part in device.get("mig_devices") or ()
+            ],
+        }
+        for device in gpu.get("devices") or ()
+    ]
+    facts = [engine, entry[engine], gpu.get("vendor"), devices, gpu.get("topology"), gpu.get("problem")]
+    if not devices:
+        facts += [entry.get(key) for key in ("memory_total_bytes", "cpu_count", "numa_nodes", "memory_available_bytes")]
     return json.dumps(facts, sort_keys=True, default=str)
 
 
@@ -173,6 +213,7 @@ def _vllm_group(entry: Mapping[str, Any], source: ModelSource) -> Group:
         choice.host_from_facts(gpu),
         {str(item["name"]): str(item.get("revision") or "main") for item in asked.get("sources") or ()},
         asked.get("found") or {},
+        asked.get("problems") or {},
     )
     problem = gpu.get("problem")
     if problem and not gpu.get("devices") and not wants_cpu:
@@ -202,11 +243,13 @@ def _planned(names: tuple[str, ...], label: str, host: Host, wanted: _Wanted, so
         return replace(empty, refusal=error.as_dict())
     models = {wish.name: _find(wish, wanted, source) for wish in wishes}
     plans, refusals = _plan_what_fits(wishes, models, host)
-    outcomes = [_outcome(wish, models[wish.name], plans, refusals, host=host, wanted=wanted) for wish in wishes]
+    outcomes = [_outcome(wish, models[wish.name], plans, refusals, wanted) for wish in wishes]
     return replace(empty, outcomes=tuple(outcomes))
 
 
 def _find(wish: Wish, wanted: _Wanted, source: ModelSource) -> FoundModel:
+    if wish.name in wanted.problems:
+        return FoundModel(None, problem={"message": wanted.problems[wish.name]})
     told = wanted.found.get(wish.name)
     if told:
         return found_model(told, f"{told.get('path') or wish.model} on the host")
@@ -253,8 +296,6 @@ def _outcome(
     found: FoundModel,
     plans: Mapping[str, Plan],
     refusals: Mapping[str, Mapping[str, str]],
-    *,
-    host: Host,
     wanted: _Wanted,
 ) -> Outcome:
     plan, files = plans.get(wish.name), found.files
@@ -263,13 +304,7 @@ def _outcome(
     outcome = Outcome(wish.name, wish.model, suited, found.origin, warnings=warnings)
     if plan is None or files is None:
         return replace(outcome, refusal=refusals.get(wish.name, {}))
-    return replace(
-        outcome,
-        plan=plan,
-        warnings=(*warnings, *plan.warnings),
-        curve=tuple(curve(plan.setup, plan.setup.shape.max_position or plan.setup.max_model_len)),
-        alternatives=all_alternatives(plan, files, host),
-    )
+    return replace(outcome, plan=plan, files=files, warnings=(*warnings, *plan.warnings))
 
 
 def parameters(shape: ModelShape) -> int:

@@ -10,7 +10,7 @@ import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..sizing.alternatives import Alternative, Point
+from ..sizing.alternatives import Alternative, Point, all_alternatives, curve
 from ..sizing.plans import Plan
 from ..sizing.units import gib
 from .bars import KINDS, Bar, Segment, bars
@@ -38,7 +38,9 @@ def render(groups: Sequence[Group], unreached: Sequence[str], when: str) -> str:
     sections = "".join(_group(group, number, shown) for number, group in enumerate(groups, 1))
     lost = ""
     if unreached:
-        lost = _box("Not looked at, since they did not answer", {"hosts": host_names(unreached, 50)}, is_bad=True)
+        lost = _box(
+            "Could not be looked at; the output of the play says why", {"hosts": host_names(unreached, 50)}, is_bad=True
+        )
     overview = _overview(groups) if sum(len(group.outcomes) for group in groups) > 1 else ""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -200,7 +202,8 @@ def _outcome(outcome: Outcome, group: Group, anchor: str, shown: dict[str, str])
         link = f'<p><a href="#{shown[key]}">The same plan as above</a>, with its account, chart and alternatives.</p>'
         return f"{head}{_tiles(plan)}{warnings}{link}</article>"
     shown[key] = anchor
-    others = "".join(_alternatives(title, rows) for title, rows in outcome.alternatives.items())
+    told = all_alternatives(plan, outcome.files, group.host) if outcome.files else {}
+    others = "".join(_alternatives(title, rows) for title, rows in told.items())
     reasons = "".join(f"<li>{text(reason)}</li>" for reason in plan.reasons)
     return (
         f"{head}{_tiles(plan)}{warnings}"
@@ -251,19 +254,20 @@ def _account(figures: Iterable[Figure]) -> str:
 
 def _curve(outcome: Outcome, plan: Plan) -> str:
     found = plan.estimate
+    points = curve(plan.setup, plan.setup.shape.max_position or plan.setup.max_model_len)
     planned = Point(plan.setup.max_model_len, found.expected.concurrency, found.floor.concurrency)
     label = text(
-        f"{outcome.name}: requests at once against context length, from {outcome.curve[0].expected:.1f} at "
-        f"{outcome.curve[0].length:,} tokens to {outcome.curve[-1].expected:.1f} at {outcome.curve[-1].length:,}; "
+        f"{outcome.name}: requests at once against context length, from {points[0].expected:.1f} at "
+        f"{points[0].length:,} tokens to {points[-1].expected:.1f} at {points[-1].length:,}; "
         f"planned {planned.expected:.1f} at {planned.length:,}"
     )
-    drawn = chart(outcome.curve, planned, plan.setup.max_num_seqs, label)
+    drawn = chart(points, planned, plan.setup.max_num_seqs, label)
     if not drawn:
         return ""
     rows = "".join(
         f'<tr{" class=planned" if point.length == planned.length else ""}><th scope="row">{point.length:,}</th>'
         f"<td>{point.expected:.2f}</td><td>{point.floor:.2f}</td></tr>"
-        for point in outcome.curve
+        for point in points
     )
     return (
         "<h4>Requests at once, by context length</h4>"

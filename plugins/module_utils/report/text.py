@@ -27,7 +27,7 @@ def report(groups: Sequence[Group], unreached: Sequence[str]) -> str:
     """One block per kind of host: a table, then per model the reasons and warnings, or what would help."""
     blocks = ["\n".join(_block(group)) for group in groups]
     if unreached:
-        blocks.append(f"Not looked at, since they did not answer: {host_names(unreached, 20)}")
+        blocks.append(f"Could not be looked at, see above: {host_names(unreached, 20)}")
     return "\n\n".join(blocks)
 
 
