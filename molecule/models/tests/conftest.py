@@ -41,6 +41,7 @@ def play(limit: str, *arguments: str, **variables: Any) -> subprocess.Popen[str]
         "MOLECULE_SCENARIO_NAME": SCENARIO.name,
         "MOLECULE_PROJECT_DIRECTORY": str(ROOT),
     }
+    environment.pop("CI", None)
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

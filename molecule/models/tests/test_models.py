@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,18 @@ def test_killed_in_the_middle_then_completed_without_fetching_anything_twice(hub
     folder = snapshot(host, "acme/large")
     assert sums(host, folder) == local_sums(hub.model)
     assert host.check_output(f"find {home} -name '*.part'") == ""
+
+
+@pytest.mark.parametrize("hub", [SLOW], indirect=True)
+def test_a_person_can_watch(hub: HubServer) -> None:
+    run = play("beta", **wish(hub, models_progress_seconds=1, models_max_workers=2))
+    output = run.communicate(timeout=120)[0]
+    assert run.returncode == 0, output
+    shown = re.findall(
+        r"beta: fetching acme/large, \d of 9 files, [\d.]+ MiB of 38.4 MiB, [\d.]+ MiB/s, \d+ s left", output
+    )
+    assert len(shown) >= 3, output
+    assert "beta: acme/large is there: 38.4 MiB in 9 files fetched and verified" in output
 
 
 def test_a_flipped_bit_is_named_and_that_file_alone_comes_again(hub: HubServer) -> None:
