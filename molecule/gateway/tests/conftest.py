@@ -154,5 +154,5 @@ def gate(guest: Callable[[str], Any]) -> Any:
 
 @pytest.fixture(scope="session")
 def door(addresses: dict[str, str]) -> Door:
-    folder = os.environ.get("MOLECULE_EPHEMERAL_DIRECTORY") or "/tmp"  # noqa: S108 - as in group_vars
+    folder = os.environ.get("MOLECULE_EPHEMERAL_DIRECTORY") or "/tmp"
     return Door(addresses["gate"], f"{folder}/llm-serving-gateway-ca.pem")
