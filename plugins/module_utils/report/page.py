@@ -343,7 +343,7 @@ def _ollama(group: Group) -> str:
     rows = "".join(
         f'<tr><th scope="row">{text(model.get("name"))}</th><td>{text(model.get("parallel") or NONE)}</td>'
         f"<td>{tokens(model['context']) if model.get('context') else NONE}</td>"
-        f'<td class="num">{_size(model.get("weights_bytes"))}</td>'
+        f'<td class="num wide">{_size(model.get("weights_bytes"))}</td>'
         f'<td class="num">{_size(model.get("need_bytes"))}</td></tr>'
         for model in memory.get("models") or ()
     )
@@ -354,6 +354,6 @@ def _ollama(group: Group) -> str:
         '<table><caption class="soft">'
         "needs = weights + parallel × context × KV bytes per token + 1 GiB for computing</caption>"
         '<thead><tr><th scope="col">model</th><th scope="col">parallel</th><th scope="col">context</th>'
-        f'<th scope="col">weights</th><th scope="col">needs</th></tr></thead><tbody>{rows}</tbody></table>'
+        f'<th scope="col" class="wide">weights</th><th scope="col">needs</th></tr></thead><tbody>{rows}</tbody></table>'
         f'<details open><summary>Why this plan</summary><ul class="why">{reasons}</ul></details>{suited}</article>'
     )
