@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import random
 import resource
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
+from typing import Any
 
 from .errors import BenchmarkError
 from .lengths import Lengths
@@ -68,6 +70,7 @@ class Generator:
         self._prompts: Iterator[Prompt] = iter(())
         self._events = 0
         self._failed_in_a_row = 0
+        self._give_up = asyncio.Event()
 
     async def prepare(self) -> Scale:
         """Learn how the server counts tokens and warm it up. Raises BenchmarkError when it does not answer."""
@@ -93,6 +96,7 @@ class Generator:
         _allow_files(stage)
         found = StageRun(stage)
         self._events = self._failed_in_a_row = 0
+        self._give_up.clear()
         gc.collect()
         gc.disable()  # a collection in the middle would delay what arrives meanwhile
         lags: list[float] = []
@@ -126,7 +130,7 @@ class Generator:
                     return
                 await self._one(found, number, self._request(), None)
 
-        await _all([asyncio.ensure_future(user()) for number in range(int(found.stage.load))], found)
+        await _all([asyncio.ensure_future(user()) for number in range(int(found.stage.load))], self._give_up)
 
     async def _open(self, found: StageRun) -> None:
         """Requests come at random, whether or not earlier ones are answered: gaps are exponential (Poisson)."""
@@ -141,7 +145,7 @@ class Generator:
             if found.abandoned:
                 break
             tasks.append(asyncio.ensure_future(self._one(found, number, request, planned)))
-        await _all(tasks, found)
+        await _all(tasks, self._give_up)
 
     def _request(self) -> bytes:
         prompt = next(self._prompts)
@@ -165,7 +169,7 @@ class Generator:
             start_seconds=begin - self._origin,
             latency_seconds=self._loop.time() - begin,
             send_lag_seconds=max(0.0, begin - planned) if planned else 0.0,
-            status=status,
+            status=reply.status if status is None else status,
             failure=failure,
             message=message,
         )
@@ -179,6 +183,7 @@ class Generator:
         elif record.failure not in OVERLOAD:
             self._failed_in_a_row += 1
         if self._failed_in_a_row >= self._settings.abort_after_failures and not found.abandoned:
+            self._give_up.set()
             found.abandoned = (
                 f"{found.stage.label}: given up after {self._failed_in_a_row} failures in a row "
                 f"(abort_after_failures); the last one: {explain(record)}"
@@ -259,18 +264,20 @@ def explain(record: Record) -> str:
     return f"{what}{record.message}" + (f"; {remedy}" if remedy else "")
 
 
-async def _all(tasks: Sequence[asyncio.Future[None]], found: StageRun) -> None:
+async def _all(tasks: Sequence[asyncio.Future[None]], give_up: asyncio.Event) -> None:
     """Wait for every task; when the stage is given up, drop what is under way."""
-    waiting = set(tasks)
-    while waiting:
-        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-        if found.abandoned:
-            for task in waiting:
-                task.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
-            return
+    together = asyncio.gather(*tasks)
+    signal = asyncio.ensure_future(give_up.wait())
+    either: set[asyncio.Future[Any]] = {together, signal}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    signal.cancel()
+    if together.done():
+        together.result()
+        return
+    together.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    with contextlib.suppress(asyncio.CancelledError):
+        await together
 
 
 async def _tick(lags: list[float]) -> None:

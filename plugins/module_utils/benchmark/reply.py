@@ -15,6 +15,7 @@ class Reply:
     """Times of the pieces of an answer, and what the server says about tokens. A Sink of `wire`."""
 
     def __init__(self) -> None:
+        self.status: int | None = None
         self.times: list[float] = []
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
@@ -26,6 +27,7 @@ class Reply:
 
     def take(self, status: int, piece: bytes, at_seconds: float) -> None:
         """Take a piece of the body."""
+        self.status = status
         if status != 200:
             self._refusal += piece[: MAX_ERROR_BYTES - len(self._refusal)]
             return

@@ -338,3 +338,10 @@ def test_module_refuses_before_it_sends(
     assert said["failed"] is True
     assert match in said["msg"]
     assert engine.requests == []
+
+
+def test_status_of_an_answer_that_broke_off_is_kept() -> None:
+    with serving(Engine(fate=lambda number: "break" if number == 4 else "ok")) as url:
+        outcome = run(url, concurrency=(1,), requests=1)
+    (record,) = outcome.records
+    assert (record.failure, record.status, record.ttft_seconds is not None) == ("closed", 200, True)
