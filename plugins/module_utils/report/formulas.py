@@ -8,7 +8,7 @@ from ..sizing.estimate import margin_bytes
 from ..sizing.overheads import Overheads
 from ..sizing.parallelism import stage_ranges
 from ..sizing.plans import Plan
-from ..sizing.units import gib
+from .sizes import size
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,17 @@ def account(plan: Plan) -> list[Figure]:
     """The byte account of one rank; it adds up line by line."""
     setup, found = plan.setup, plan.estimate
     money = found.account
-    where = "RAM" if setup.is_cpu else "GPU"
+    where = "host" if setup.is_cpu else "GPU"
     figures = [
-        Figure(f"Memory of the {where}", gib(money.total_bytes), _total(plan)),
-        Figure(f"Left to others and free on the {where}", gib(money.free_bytes), _free(plan), "free", "−"),
-        Figure("Budget of the engine", gib(money.budget_bytes), _budget(plan), "", "="),
-        Figure("Weights", gib(money.weights_bytes), _weights(plan), "weights", "−"),
-        Figure("Activation peak", gib(money.activation_bytes), _activation(plan), "activation", "−"),
-        Figure("CUDA graphs", gib(money.cuda_graphs_bytes), _graphs(plan), "graphs", "−"),
-        Figure("Context and libraries", gib(money.non_torch_bytes), _other(plan), "other", "−"),
-        Figure("KV cache, expected", gib(money.kv_expected_bytes), _cache(plan), "kv", "="),
-        Figure("Of it certain", gib(max(0, money.kv_floor_bytes)), _floor(plan), "margin"),
+        Figure(f"Memory of the {where}", size(money.total_bytes), _total(plan)),
+        Figure("Left to others, and free", size(money.free_bytes), _free(plan), "free", "−"),
+        Figure("Budget of the engine", size(money.budget_bytes), _budget(plan), "", "="),
+        Figure("Weights", size(money.weights_bytes), _weights(plan), "weights", "−"),
+        Figure("Activation peak", size(money.activation_bytes), _activation(plan), "activation", "−"),
+        Figure("CUDA graphs", size(money.cuda_graphs_bytes), _graphs(plan), "graphs", "−"),
+        Figure("Context and libraries", size(money.non_torch_bytes), _other(plan), "other", "−"),
+        Figure("KV cache, expected", size(money.kv_expected_bytes), _cache(plan), "kv", "="),
+        Figure("Of it certain", size(max(0, money.kv_floor_bytes)), _floor(plan), "margin"),
     ]
     return [figure for figure in figures if not (setup.is_cpu and figure.kind == "graphs")]
 
@@ -48,13 +48,13 @@ def results(plan: Plan) -> list[Figure]:
     return [
         Figure(
             "KV cache of one block",
-            gib(cache.block_bytes) if cache.block_bytes >= 1 << 26 else f"{cache.block_bytes / 1024:,.0f} KiB",
+            size(cache.block_bytes) if cache.block_bytes >= 1 << 26 else f"{cache.block_bytes / 1024:,.0f} KiB",
             _block(plan),
         ),
         Figure(
             "Blocks",
             f"{blocks:,}",
-            f"⌊{gib(found.account.kv_expected_bytes)} ÷ {cache.block_bytes:,} bytes⌋ = {blocks:,}",
+            f"⌊{size(found.account.kv_expected_bytes)} ÷ {cache.block_bytes:,} bytes⌋ = {blocks:,}",
         ),
         Figure(
             "Requests of full length at once",
@@ -79,7 +79,8 @@ def _total(plan: Plan) -> str:
 
 def _free(plan: Plan) -> str:
     money = plan.estimate.account
-    return f"{gib(money.total_bytes)} − {gib(money.budget_bytes)}: CUDA contexts, other processes, fragmentation"
+    who = "the system and other processes" if plan.setup.is_cpu else "CUDA contexts, other processes, fragmentation"
+    return f"{size(money.total_bytes)} − {size(money.budget_bytes)}: {who}"
 
 
 def _budget(plan: Plan) -> str:
@@ -88,19 +89,17 @@ def _budget(plan: Plan) -> str:
         return "weights + activation peak + processes + KV cache, which has a size of its own on a CPU"
     if setup.kv_cache_memory_bytes is not None:
         return "weights + overheads + kv_cache_memory_bytes, as the operator set it"
-    return (
-        f"gpu_memory_utilization × memory: {setup.utilization:g} × {gib(money.total_bytes)} = {gib(money.budget_bytes)}"
-    )
+    return f"gpu_memory_utilization × memory: {setup.utilization:g} × {size(money.total_bytes)} = {size(money.budget_bytes)}"
 
 
 def _weights(plan: Plan) -> str:
     setup, weights = plan.setup, plan.estimate.weights
-    size = setup.tensor_parallel_size
+    ranks = setup.tensor_parallel_size
     stages = f", of the fullest of {setup.pipeline_parallel_size} stages" if setup.pipeline_parallel_size > 1 else ""
-    divided = (weights.rank_bytes - weights.replicated_bytes) * size
+    divided = (weights.rank_bytes - weights.replicated_bytes) * ranks
     return (
-        f"divided ÷ tensor_parallel_size + whole on every rank: {gib(divided)} ÷ {size} + "
-        f"{gib(weights.replicated_bytes)}{stages}; from {weights.source}"
+        f"divided ÷ tensor_parallel_size + whole on every rank: {size(divided)} ÷ {ranks} + "
+        f"{size(weights.replicated_bytes)}{stages}; from {weights.source}"
     )
 
 
@@ -135,8 +134,8 @@ def _cache(plan: Plan) -> str:
     if plan.setup.is_cpu or plan.setup.kv_cache_memory_bytes is not None:
         return "a size of its own: VLLM_CPU_KVCACHE_SPACE" if plan.setup.is_cpu else "kv_cache_memory_bytes"
     return (
-        f"{gib(money.budget_bytes)} − {gib(money.weights_bytes)} − {gib(money.activation_bytes)} − "
-        f"{gib(money.cuda_graphs_bytes)} − {gib(money.non_torch_bytes)} = {gib(money.kv_expected_bytes)}"
+        f"{size(money.budget_bytes)} − {size(money.weights_bytes)} − {size(money.activation_bytes)} − "
+        f"{size(money.cuda_graphs_bytes)} − {size(money.non_torch_bytes)} = {size(money.kv_expected_bytes)}"
     )
 
 
@@ -147,7 +146,7 @@ def _floor(plan: Plan) -> str:
     needs = Overheads(money.activation_bytes, money.cuda_graphs_bytes, money.non_torch_bytes)
     margin = margin_bytes(setup, needs, plan.estimate.weights)
     return (
-        f"expected − margin {gib(margin)}: 1 % of the budget, 10 % of the overheads, and more where a first start "
+        f"expected − margin {size(margin)}: 1 % of the budget, 10 % of the overheads, and more where a first start "
         "compiles or the weights are estimated; decisions rest on this floor"
     )
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..sizing.alternatives import Alternative, Point, all_alternatives, curve
 from ..sizing.plans import Plan
-from ..sizing.units import gib
 from .bars import KINDS, Bar, Segment, bars
 from .chart import chart, tokens
 from .fleet import Group, Outcome
 from .formulas import Figure, account, results
+from .sizes import size
 from .style import STYLE
 from .text import host_names
 
@@ -104,7 +104,7 @@ def _overview_figures(plan: Plan | None) -> str:
         values = [
             _split(plan),
             tokens(plan.setup.max_model_len),
-            f"{plan.estimate.expected.concurrency:.1f}",
+            f"{plan.estimate.expected.concurrency:,.1f}",
             f"{plan.estimate.expected.tokens:,}",
         ]
     classes = ("wide", "wide", "", "wide")
@@ -156,28 +156,28 @@ def _group(group: Group, number: int, shown: dict[str, str]) -> str:
 
 def _bar(bar: Bar) -> str:
     shares = [segment.size_bytes / bar.total_bytes for segment in bar.segments]
-    spoken = ", ".join(f"{_owned(segment)} {gib(segment.size_bytes)}" for segment in bar.segments)
+    spoken = ", ".join(f"{_owned(segment)} {size(segment.size_bytes)}" for segment in bar.segments)
     rects, start = [], 0.0
     for segment, share in zip(bar.segments, shares):
         fill = ' fill="url(#unsure)"' if segment.kind == "margin" else f' class="{segment.kind}"'
         rects.append(
             f'<rect x="{100 * start:.4f}%" width="{100 * share:.4f}%" height="100%"{fill} '
-            f'data-bytes="{segment.size_bytes}"><title>{text(_owned(segment))}: {gib(segment.size_bytes)}, '
+            f'data-bytes="{segment.size_bytes}"><title>{text(_owned(segment))}: {size(segment.size_bytes)}, '
             f"{100 * share:.1f} %</title></rect>"
         )
         if share >= WORDS_FROM and segment.kind in _WORDS:
             rects.append(
                 f'<text class="on-{segment.kind}" x="{100 * (start + share / 2):.2f}%" y="50%" text-anchor="middle">'
-                f"{_WORDS[segment.kind]} {gib(segment.size_bytes)}</text>"
+                f"{_WORDS[segment.kind]} {size(segment.size_bytes)}</text>"
             )
         start += share
     used = [segment for segment in bar.segments if segment.owner]
     owners = ", ".join(dict.fromkeys(segment.owner for segment in used)) or "nobody"
     return (
         f'<div class="barrow"><span>{text(bar.title)}</span><svg class="bar" role="img" '
-        f'data-total="{bar.total_bytes}" aria-label="{text(bar.title)}, {gib(bar.total_bytes)}: {text(spoken)}">'
+        f'data-total="{bar.total_bytes}" aria-label="{text(bar.title)}, {size(bar.total_bytes)}: {text(spoken)}">'
         f'{"".join(rects)}<rect class="frame" x="0" width="100%" height="100%" rx="5"/></svg>'
-        f'<span class="total">{gib(bar.total_bytes)} · {text(owners)}</span></div>'
+        f'<span class="total">{size(bar.total_bytes)} · {text(owners)}</span></div>'
     )
 
 
@@ -204,12 +204,13 @@ def _outcome(outcome: Outcome, group: Group, anchor: str, shown: dict[str, str])
     shown[key] = anchor
     told = all_alternatives(plan, outcome.files, group.host) if outcome.files else {}
     others = "".join(_alternatives(title, rows) for title, rows in told.items())
+    others = f"<h4>What else could be done</h4>{others}" if others else ""
     reasons = "".join(f"<li>{text(reason)}</li>" for reason in plan.reasons)
     return (
         f"{head}{_tiles(plan)}{warnings}"
         f"<h4>The account of one {'instance' if plan.setup.is_cpu else 'GPU'}</h4>"
         f"{_account([*account(plan), *results(plan)])}"
-        f"{_curve(outcome, plan)}<h4>What else could be done</h4>{others}"
+        f"{_curve(outcome, plan)}{others}"
         f'<details open><summary>Why this plan</summary><ul class="why">{reasons}</ul></details>{suited}</article>'
     )
 
@@ -227,7 +228,7 @@ def _tiles(plan: Plan) -> str:
     where = ", ".join(map(str, plan.gpu_indices)) or "CPU"
     replicas = f", in each of {plan.data_parallel_size} replicas" if plan.data_parallel_size > 1 else ""
     tiles = (
-        (f"{found.expected.concurrency:.1f}", f"requests of full length at once{replicas}"),
+        (f"{found.expected.concurrency:,.1f}", f"requests of full length at once{replicas}"),
         (f"{setup.max_model_len:,}", "max_model_len"),
         (f"{found.expected.tokens:,}", "KV cache tokens"),
         (_split(plan), f"TP × PP × DP, {'GPU ' if plan.gpu_indices else ''}{where}"),
@@ -296,18 +297,18 @@ def _alternative(row: Alternative) -> str:
     start += f"{' · planned' if row.is_planned else ''}</th>"
     if row.problem and row.weights_bytes is None:
         return f'{start}<td colspan="6" class="left soft">{text(row.problem)}</td></tr>'
-    count = NONE if row.concurrency is None else f"{row.concurrency:.1f}"
+    count = NONE if row.concurrency is None else f"{row.concurrency:,.1f}"
     longest = NONE if row.longest is None else tokens(row.longest)
     return (
         f'{start}<td>{row.gpus}</td><td class="num wide">{_size(row.weights_bytes)}</td>'
         f'<td class="num wide">{_size(row.kv_bytes)}</td>'
         f'<td class="num wide">{NONE if row.tokens is None else f"{row.tokens:,}"}</td>'
-        f"<td>{text(row.problem) if row.problem else count}</td><td>{longest}</td></tr>"
+        f"<td{'' if row.problem else ' class=num'}>{text(row.problem) if row.problem else count}</td><td>{longest}</td></tr>"
     )
 
 
 def _size(value: int | None) -> str:
-    return NONE if value is None else gib(value)
+    return NONE if value is None else size(value)
 
 
 def _suited(outcome: Outcome) -> str:

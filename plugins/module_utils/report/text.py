@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..engines.tables import table
-from ..sizing.units import GIB, gib
+from ..sizing.units import GIB
 from .fleet import Group, Outcome
+from .sizes import size
 
 NONE = "–"
 HEADER = (
@@ -71,9 +72,9 @@ def _row(outcome: Outcome) -> list[str]:
         str(setup.max_num_seqs),
         f"{plan.estimate.expected.tokens:,}",
         f"{plan.estimate.expected.concurrency:.1f}",
-        gib(account.weights_bytes),
-        gib(account.kv_expected_bytes),
-        gib(account.free_bytes),
+        size(account.weights_bytes),
+        size(account.kv_expected_bytes),
+        size(account.free_bytes),
         "yes" if plan.confidence == "normal" else "less",
     ]
 
@@ -112,4 +113,4 @@ def _ollama(group: Group) -> list[str]:
 
 
 def _size(value: Any) -> str:
-    return NONE if value is None else gib(value)
+    return NONE if value is None else size(value)

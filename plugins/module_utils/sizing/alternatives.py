@@ -118,7 +118,7 @@ def other_formats(plan: Plan) -> list[Alternative]:
             continue
         narrowed = replace(setup, checkpoint=None, shape=replace(setup.shape, quantization=quantization))
         found.append(_judged(narrowed, f"{label} (estimate)"))
-    if setup.kv_cache_dtype == "auto" and not setup.is_cpu:
+    if setup.kv_cache_dtype == "auto":
         found.append(_judged(replace(setup, kv_cache_dtype="fp8"), "KV cache in FP8"))
     return found
 
@@ -180,9 +180,9 @@ def _judged(setup: Setup, label: str, is_planned: bool = False) -> Alternative:
 
 
 def all_alternatives(plan: Plan, files: ModelFiles, host: Host) -> Mapping[str, Sequence[Alternative]]:
-    """The tables by their titles; on a CPU only the formats."""
+    """The tables by their titles; none on a CPU, whose cache has a size of its own."""
     if plan.setup.is_cpu:
-        return {"Weights in fewer bits": other_formats(plan)}
+        return {}
     return {
         "More or fewer GPUs of this kind": other_sizes(plan, len(host.devices)),
         "Weights or cache in fewer bits": other_formats(plan),

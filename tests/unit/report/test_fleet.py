@@ -107,3 +107,19 @@ def test_thousand_hosts_take_seconds() -> None:
     page = render(groups, [], "now")
     assert time.process_time() - started < 10
     assert len(groups) == 1 and len(page) < 300_000
+
+
+def test_parts_of_a_split_card_have_bars_of_their_own() -> None:
+    part = {
+        "profile": "3g.40gb",
+        "memory_total_bytes": 40 * GIB,
+        "memory_free_bytes": 40 * GIB,
+        "compute_capability": "9.0",
+    }
+    facts = gpu(1, mig_enabled=True, mig_devices=[{**part, "name": f"part {n}", "uuid": f"MIG-{n}"} for n in (1, 2)])
+    wishes = [{"name": name, "model": QWEN_7B, "max_model_len": 4096} for name in ("a", "b")]
+    (group,) = plan_fleet([host("h", facts, *wishes)], known)
+    drawn = bars(group)
+    assert [bar.title for bar in drawn] == ["MIG part 1", "MIG part 2"]
+    assert [{segment.owner for segment in bar.segments} - {""} for bar in drawn] == [{"a"}, {"b"}]
+    assert all(sum(segment.size_bytes for segment in bar.segments) == bar.total_bytes for bar in drawn)
