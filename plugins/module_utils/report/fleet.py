@@ -69,6 +69,9 @@ class Group:
         return self.host.reserved_bytes + (0 if not self.host.devices else PROCESS_RESERVE_BYTES)
 
 
+_ALL_OR_NONE = "Another model of this host is refused: the role serves none of them until that is mended."
+
+
 def plan_fleet(hosts: Sequence[Mapping[str, Any]], source: ModelSource) -> list[Group]:
     """Plan every host; those of equal facts and wishes become one group, in the order of the inventory."""
     groups: dict[str, Group] = {}
@@ -244,6 +247,11 @@ def _planned(names: tuple[str, ...], label: str, host: Host, wanted: _Wanted, so
     models = {wish.name: _find(wish, wanted, source) for wish in wishes}
     plans, refusals = _plan_what_fits(wishes, models, host)
     outcomes = [_outcome(wish, models[wish.name], plans, refusals, wanted) for wish in wishes]
+    if plans and refusals:
+        outcomes = [
+            replace(outcome, warnings=(*outcome.warnings, _ALL_OR_NONE)) if outcome.plan else outcome
+            for outcome in outcomes
+        ]
     return replace(empty, outcomes=tuple(outcomes))
 
 

@@ -30,6 +30,7 @@ def test_refused_model_does_not_hide_the_others() -> None:
     refused, planned = small.outcomes
     assert refused.plan is None and "does not fit" in refused.refusal["message"] and refused.refusal["remedy"]
     assert planned.plan is not None
+    assert any("refused" in warning for warning in planned.warnings)
 
 
 def test_model_that_nobody_has_is_refused_with_the_reason() -> None:
