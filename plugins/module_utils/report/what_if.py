@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +36,8 @@ class WhatIf:
 
 def parse(variables: Mapping[str, Any]) -> WhatIf:
     """Read -e variables. Raises SizingError for unknown cards, missing models and misspelt wishes."""
-    gpus = parse_gpus(variables.get("gpu") or "")
-    named = variables.get("model")
+    gpus = parse_gpus(_listed(variables.get("gpu") or ""))
+    named = _listed(variables.get("model"))
     if not named:
         raise SizingError(
             "what-if plans need a model",
@@ -59,6 +60,16 @@ def parse(variables: Mapping[str, Any]) -> WhatIf:
     models = named if isinstance(named, (list, tuple)) else [named]
     wishes = [{"name": _short(str(model)), **common, "model": str(model)} for model in models]
     return WhatIf(gpus, wishes, circumstances)
+
+
+def _listed(value: Any) -> Any:
+    """A list that was written as JSON: -e key=value gives it as text."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise SizingError(f"{value!r} is no list: {error}", expected='such as ["4xH100-80GB","8xL4"]') from error
+    return value
 
 
 def _short(model: str) -> str:

@@ -53,6 +53,14 @@ def test_misspelt_wish_is_refused(key: str) -> None:
         parse({"gpu": "L4", "model": "acme/tiny", key: 1})
 
 
+def test_lists_may_be_json() -> None:
+    asked = parse({"gpu": '["4xH100-80GB","8xL4"]', "model": '["acme/a","acme/b"]'})
+    assert [gpus.label for gpus in asked.gpus] == ["4 × H100-80GB", "8 × L4"]
+    assert [wish["model"] for wish in asked.wishes] == ["acme/a", "acme/b"]
+    with pytest.raises(SizingError, match="no list"):
+        parse({"gpu": "[4x", "model": "acme/tiny"})
+
+
 def test_model_is_needed() -> None:
     with pytest.raises(SizingError, match="what-if plans need a model"):
         parse({"gpu": "L4"})
