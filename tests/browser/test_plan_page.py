@@ -90,15 +90,15 @@ def test_page_is_as_wide_as_its_window(seen: Any, width: int) -> None:
 @WIDTHS
 def test_bars_are_to_scale(seen: Any, width: int) -> None:
     assert len(seen[width]["bars"]) == 9
-    for bar in seen[width]["bars"]:
-        assert bar["bytes"] == bar["total"]
-        assert bar["widths"] == pytest.approx(bar["width"], rel=0.002)
-        assert bar["wrong"] == 0
+    for one in seen[width]["bars"]:
+        assert one["bytes"] == one["total"]
+        assert one["widths"] == pytest.approx(one["width"], rel=0.002)
+        assert one["wrong"] == 0
 
 
 @WIDTHS
 def test_words_are_whole_and_large_enough(seen: Any, width: int) -> None:
-    assert [bar["words"] for bar in seen[width]["bars"] if bar["words"]] == []
+    assert [one["words"] for one in seen[width]["bars"] if one["words"]] == []
     assert seen[width]["beyond"] == []
     assert seen[width]["smallest"] >= 9
 

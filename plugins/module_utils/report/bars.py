@@ -93,8 +93,8 @@ def _collapsed(found: list[Bar]) -> list[Bar]:
     if len(found) <= MOST_BARS:
         return found
     alike: dict[tuple[int, tuple[Segment, ...]], list[str]] = {}
-    for bar in found:
-        alike.setdefault((bar.total_bytes, bar.segments), []).append(bar.title)
+    for drawn in found:
+        alike.setdefault((drawn.total_bytes, drawn.segments), []).append(drawn.title)
     return [
         Bar(titles[0] if len(titles) == 1 else f"{titles[0]} to {titles[-1]}: {len(titles)}, each", total, segments)
         for (total, segments), titles in alike.items()

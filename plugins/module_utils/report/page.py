@@ -154,11 +154,11 @@ def _group(group: Group, number: int, shown: dict[str, str]) -> str:
     return "".join(parts) + "</section>"
 
 
-def _bar(bar: Bar) -> str:
-    shares = [segment.size_bytes / bar.total_bytes for segment in bar.segments]
-    spoken = ", ".join(f"{_owned(segment)} {size(segment.size_bytes)}" for segment in bar.segments)
+def _bar(shown: Bar) -> str:
+    shares = [segment.size_bytes / shown.total_bytes for segment in shown.segments]
+    spoken = ", ".join(f"{_owned(segment)} {size(segment.size_bytes)}" for segment in shown.segments)
     rects, start = [], 0.0
-    for segment, share in zip(bar.segments, shares):
+    for segment, share in zip(shown.segments, shares):
         fill = ' fill="url(#unsure)"' if segment.kind == "margin" else f' class="{segment.kind}"'
         rects.append(
             f'<rect x="{100 * start:.4f}%" width="{100 * share:.4f}%" height="100%"{fill} '
@@ -171,13 +171,13 @@ def _bar(bar: Bar) -> str:
                 f"{_WORDS[segment.kind]} {size(segment.size_bytes)}</text>"
             )
         start += share
-    used = [segment for segment in bar.segments if segment.owner]
+    used = [segment for segment in shown.segments if segment.owner]
     owners = ", ".join(dict.fromkeys(segment.owner for segment in used)) or "nobody"
     return (
-        f'<div class="barrow"><span>{text(bar.title)}</span><svg class="bar" role="img" '
-        f'data-total="{bar.total_bytes}" aria-label="{text(bar.title)}, {size(bar.total_bytes)}: {text(spoken)}">'
+        f'<div class="barrow"><span>{text(shown.title)}</span><svg class="bar" role="img" '
+        f'data-total="{shown.total_bytes}" aria-label="{text(shown.title)}, {size(shown.total_bytes)}: {text(spoken)}">'
         f'{"".join(rects)}<rect class="frame" x="0" width="100%" height="100%" rx="5"/></svg>'
-        f'<span class="total">{size(bar.total_bytes)} · {text(owners)}</span></div>'
+        f'<span class="total">{size(shown.total_bytes)} · {text(owners)}</span></div>'
     )
 
 
