@@ -58,7 +58,7 @@ async def main(users: int, questions: int) -> int:
     numbers = iter(range(1, questions + 1))
     began = time.monotonic()
     async with aiohttp.ClientSession(headers=headers, read_bufsize=READ_BUFFER_BYTES, **limits) as session:
-        answered = sum(await asyncio.gather(*(user(session, numbers) for _ in range(users))))
+        answered = sum(await asyncio.gather(*(user(session, numbers) for dummy in range(users))))
     print(f"{answered} of {questions} answered in {time.monotonic() - began:.1f} s, {users} at a time")
     return 0 if answered == questions else 1
 

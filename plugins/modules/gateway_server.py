@@ -47,7 +47,7 @@ attributes:
     support: full
     platforms: posix
 author:
-  - The llm.serving maintainers
+  - The llm.serving maintainers (@llm-serving)
 """
 
 EXAMPLES = r"""

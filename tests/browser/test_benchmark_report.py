@@ -65,7 +65,7 @@ def answers(stage: Stage, begin_seconds: float) -> list[Record]:
     times = arrivals(Stage(stage.number, "open", stage.load / alone / wait, stage.requests), 0)
     for number, at_seconds in enumerate(times):
         ttft = 0.05 * wait * rng.uniform(0.8, 2.0)
-        gaps = tuple(0.015 * rng.uniform(0.7, 1.6) for _ in range(TOKENS - 1))
+        gaps = tuple(0.015 * rng.uniform(0.7, 1.6) for dummy in range(TOKENS - 1))
         found = Record(
             stage=stage.number,
             number=number,

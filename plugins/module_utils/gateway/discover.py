@@ -74,9 +74,9 @@ def _split(listen: str) -> tuple[str, str]:
     """Split OLLAMA_HOST's forms (address, address:port, [IPv6]:port, with or without http://) into address and port."""
     text = listen.removeprefix("http://")
     if text.startswith("["):
-        bind, _, rest = text[1:].partition("]")
+        bind, dummy, rest = text[1:].partition("]")
         return bind, rest.lstrip(":")
-    bind, _, port = text.partition(":")
+    bind, dummy, port = text.partition(":")
     return (text, "") if ":" in port else (bind, port)
 
 

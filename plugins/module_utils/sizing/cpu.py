@@ -77,7 +77,7 @@ def cache_space_gib(
     available memory is the base, so that a second run plans the same while the engines are running.
     Raises SizingError when not even 1 GiB each is left.
     """
-    left = memory_total_bytes - reserved_bytes - HOST_RESERVE_BYTES - sum(fixed for fixed, _ in demands)
+    left = memory_total_bytes - reserved_bytes - HOST_RESERVE_BYTES - sum(fixed for fixed, dummy in demands)
     left -= sum((space or 0) * GIB for space in wished)
     spaces: dict[int, int] = {index: space for index, space in enumerate(wished) if space is not None}
     open_indices = sorted(
@@ -89,7 +89,7 @@ def cache_space_gib(
         of_node = (memory_total_bytes // max(1, numa_nodes) - HOST_RESERVE_BYTES - fixed) // GIB
         space = min(share, of_node, max(1, -(-useful // GIB)))
         if space < 1:
-            needed = sum(fixed for fixed, _ in demands) + len(open_indices) * GIB + reserved_bytes
+            needed = sum(fixed for fixed, dummy in demands) + len(open_indices) * GIB + reserved_bytes
             raise SizingError(
                 "the host's RAM does not hold these models and a KV cache",
                 expected=f"{gib(needed + HOST_RESERVE_BYTES)} at least",

@@ -218,7 +218,7 @@ def expert_elements(shape: ModelShape, layer: LayerShape, tensor_parallel_size: 
 
 
 def _widest(shape: ModelShape, load: Load, elements: Callable[[ModelShape, LayerShape, int], float]) -> int:
-    widest = max(elements(shape, layer, load.tensor_parallel_size) for layer, _ in count_layers(shape.layers))
+    widest = max(elements(shape, layer, load.tensor_parallel_size) for layer, dummy in count_layers(shape.layers))
     return int(load.batched_tokens * widest * DTYPE_BYTES[load.dtype])
 
 

@@ -22,7 +22,7 @@ def tensor_parallel_problem(shape: ModelShape, size: int) -> str | None:
     problem = _head_problem(shape, size)
     if problem:
         return problem
-    columns = {layer.mlp.intermediate for layer, _ in count_layers(shape.layers) if layer.mlp is not None}
+    columns = {layer.mlp.intermediate for layer, dummy in count_layers(shape.layers) if layer.mlp is not None}
     group = shape.quantization.group_size if shape.quantization.bits < 8 else 0
     for width in sorted(columns):
         if width % size:

@@ -33,7 +33,7 @@ def plan_cpu(wishes: Sequence[Wish], models: Sequence[ModelFiles], host: Host) -
             _Instance(wish, setup, note, fixed, space, wished[index], index, len(wishes)),
             host,
         )
-        for index, (wish, setup, note, (fixed, _), space) in enumerate(zip(wishes, setups, notes, demands, spaces))
+        for index, (wish, setup, note, (fixed, dummy), space) in enumerate(zip(wishes, setups, notes, demands, spaces))
     ]
 
 

@@ -371,7 +371,7 @@ def _fill_idle(
     """
     replicas = [request.replicas for request in requests]
     placed = list(placed)
-    used = {position for _, group in placed for position in group}
+    used = {position for dummy, group in placed for position in group}
     open_requests = [
         index
         for index, request in enumerate(requests)
@@ -406,7 +406,7 @@ def _fill_idle(
 def _shares(requests: Sequence[_Request], placed: Sequence[tuple[int, tuple[int, ...]]], host: Host) -> list[float]:
     """gpu_memory_utilization of each: the profile's on a card of its own, a part of it on a shared one."""
     users: dict[int, list[int]] = {}
-    for index, (_, group) in enumerate(placed):
+    for index, (dummy, group) in enumerate(placed):
         for position in group:
             users.setdefault(position, []).append(index)
     shares = []

@@ -145,7 +145,7 @@ def from_index(index: Mapping[str, Any]) -> CheckpointSize | None:
 
 def _range(url: str, first: int, last: int, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
     request = urllib.request.Request(url, headers={**headers, "Range": f"bytes={first}-{last}"})
-    with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
+    with urllib.request.build_opener().open(request, timeout=timeout_seconds) as response:
         # A server without range support answers with the whole file: read no more than was asked for.
         data: bytes = response.read(last - first + 1)
     return data

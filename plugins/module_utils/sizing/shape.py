@@ -170,7 +170,7 @@ class ModelShape:
         """The largest number of KV heads of any layer; 1 for MLA."""
         if self.is_mla:
             return 1
-        return max((layer.cache.kv_heads for layer, _ in count_layers(self.layers)), default=0)
+        return max((layer.cache.kv_heads for layer, dummy in count_layers(self.layers)), default=0)
 
 
 def _first(config: Config, names: Iterable[str], default: Any = None) -> Any:

@@ -100,7 +100,7 @@ def expert_padding(shape: ModelShape, tensor_parallel_size: int) -> float:
     """
     if not shape.quantization.experts_only:
         return 1.0
-    blocks = (layer.mlp for layer, _ in count_layers(shape.layers))
+    blocks = (layer.mlp for layer, dummy in count_layers(shape.layers))
     sizes = [mlp.intermediate for mlp in blocks if mlp and mlp.experts]
     if not sizes:
         return 1.0
@@ -138,7 +138,7 @@ def _from_tensors(
     for stage in stages:
         start += len(stage)
         bounds.append(start)
-    per_stage = [_Split() for _ in stages]
+    per_stage = [_Split() for dummy in stages]
     total = 0.0
     names = checkpoint.tensors
     padding = expert_padding(shape, tp)
