@@ -127,7 +127,7 @@ def test_an_engine_dies_in_the_middle_of_a_reply(guest, door: Door) -> None:
     victim = guest("edge1")
     victim.check_output("true")  # the connection is there when it matters
     streams = [door.stream(key=APP_NEXT, tokens=4_000) for _ in ENGINES]  # least connections: one on each
-    victim.check_output("systemctl kill --signal=KILL ollama; systemctl stop ollama")
+    victim.check_output("systemctl kill --kill-who=main --signal=KILL ollama; systemctl stop ollama")
     endings = []
     for stream in streams:
         try:
@@ -143,7 +143,7 @@ def test_an_engine_dies_in_the_middle_of_a_reply(guest, door: Door) -> None:
 def test_requests_go_elsewhere_at_once_when_an_engine_dies(guest, door: Door) -> None:
     """What had not been answered yet is sent to the other host: nobody notices."""
     with Load(door, APP_NEXT, tokens=2):
-        guest("edge2").check_output("systemctl kill --signal=KILL ollama; systemctl stop ollama")
+        guest("edge2").check_output("systemctl kill --kill-who=main --signal=KILL ollama; systemctl stop ollama")
         statuses = [door.chat(key=APP_NEXT, tokens=2).status for _ in range(20)]
     assert statuses == [200] * 20
 
