@@ -74,9 +74,9 @@ def _split(listen: str) -> tuple[str, str]:
     """Split OLLAMA_HOST's forms (address, address:port, [IPv6]:port, with or without http://) into address and port."""
     text = listen.removeprefix("http://")
     if text.startswith("["):
-        bind, dummy, rest = text[1:].partition("]")
+        bind, _dummy, rest = text[1:].partition("]")
         return bind, rest.lstrip(":")
-    bind, dummy, port = text.partition(":")
+    bind, _dummy, port = text.partition(":")
     return (text, "") if ":" in port else (bind, port)
 
 

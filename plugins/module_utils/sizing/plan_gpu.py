@@ -406,7 +406,7 @@ def _fill_idle(
 def _shares(requests: Sequence[_Request], placed: Sequence[tuple[int, tuple[int, ...]]], host: Host) -> list[float]:
     """gpu_memory_utilization of each: the profile's on a card of its own, a part of it on a shared one."""
     users: dict[int, list[int]] = {}
-    for index, (dummy, group) in enumerate(placed):
+    for index, (_dummy, group) in enumerate(placed):
         for position in group:
             users.setdefault(position, []).append(index)
     shares = []
