@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,39 +140,3 @@ def from_index(index: Mapping[str, Any]) -> CheckpointSize | None:
     """The total that an index states (`metadata.total_size`), for when no header is at hand."""
     total = index.get("metadata", {}).get("total_size")
     return CheckpointSize(int(total), {}, "the index's metadata.total_size") if total else None
-
-
-def _range(url: str, first: int, last: int, headers: Mapping[str, str], timeout_seconds: float) -> bytes:
-    request = urllib.request.Request(url, headers={**headers, "Range": f"bytes={first}-{last}"})
-    with urllib.request.build_opener().open(request, timeout=timeout_seconds) as response:
-        # A server without range support answers with the whole file: read no more than was asked for.
-        data: bytes = response.read(last - first + 1)
-    return data
-
-
-def fetch_header(
-    url: str, headers: Mapping[str, str] | None = None, timeout_seconds: float = 30.0
-) -> dict[str, TensorInfo]:
-    """Tensors of a remote file by range requests: one for most files, two for those with long headers.
-
-    Raises SizingError when it is no safetensors file and URLError when it cannot be reached.
-    """
-    sent = headers or {}
-    start = _range(url, 0, FIRST_READ_BYTES - 1, sent, timeout_seconds)
-    length = _header_length(start, url)
-    header = start[8 : 8 + length]
-    if len(header) < length:
-        header += _range(url, 8 + len(header), 7 + length, sent, timeout_seconds)
-    return parse_header(header, url)
-
-
-def fetch_checkpoint(
-    base_url: str, names: Iterable[str], headers: Mapping[str, str] | None = None, timeout_seconds: float = 30.0
-) -> CheckpointSize:
-    """The size of a checkpoint that is not here yet: the headers of the named files below `base_url`."""
-    tensors: dict[str, TensorInfo] = {}
-    files = [name for name in names if name.endswith(".safetensors")]
-    for name in files:
-        tensors.update(fetch_header(f"{base_url.rstrip('/')}/{name}", headers, timeout_seconds))
-    total = sum(tensor.size_bytes for tensor in tensors.values())
-    return CheckpointSize(total, tensors, f"headers of {len(files)} remote safetensors file(s)")

@@ -2,15 +2,11 @@ from __future__ import annotations
 
 import json
 import struct
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from ansible_collections.llm.serving.plugins.module_utils.sizing import safetensors
 from ansible_collections.llm.serving.plugins.module_utils.sizing.errors import SizingError
 from ansible_collections.llm.serving.plugins.module_utils.sizing.safetensors import (
-    fetch_checkpoint,
     from_index,
     read_checkpoint,
 )
@@ -76,49 +72,3 @@ def test_an_empty_directory_has_no_weights(tmp_path):
 def test_total_from_an_index():
     assert from_index({"metadata": {"total_size": 61_000}}).total_bytes == 61_000
     assert from_index({}) is None
-
-
-class Ranges(BaseHTTPRequestHandler):
-    directory: Path
-    served: list[int]
-
-    def do_GET(self) -> None:
-        content = (self.directory / self.path.lstrip("/")).read_bytes()
-        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
-        part = content[int(first) : int(last) + 1]
-        self.served.append(len(part))
-        self.send_response(206)
-        self.send_header("Content-Length", str(len(part)))
-        self.end_headers()
-        self.wfile.write(part)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def hub(tmp_path):
-    Ranges.directory, Ranges.served = tmp_path, []
-    server = HTTPServer(("127.0.0.1", 0), Ranges)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_headers_are_read_before_a_download(tmp_path, hub):
-    write(tmp_path / "model-00001-of-00002.safetensors", {"a": ("BF16", [1024, 1024], 2 << 20)})
-    write(tmp_path / "model-00002-of-00002.safetensors", {"b": ("BF16", [1024, 1024], 2 << 20)})
-    names = ["config.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
-    found = fetch_checkpoint(hub, names)
-    assert found.total_bytes == 4 << 20
-    assert sum(Ranges.served) <= 2 * safetensors.FIRST_READ_BYTES
-
-
-def test_a_long_header_takes_a_second_request(tmp_path, hub, monkeypatch):
-    monkeypatch.setattr(safetensors, "FIRST_READ_BYTES", 64)
-    write(tmp_path / "model.safetensors", {f"layer.{index}": ("BF16", [2], 4) for index in range(50)})
-    assert fetch_checkpoint(hub, ["model.safetensors"]).total_bytes == 200
-    assert len(Ranges.served) == 2
