@@ -157,6 +157,7 @@ class _Kind:
     """Layers that keep the same: what, how many bytes per token (0 for a state), and which layers they are."""
 
     cache: LayerCache
+    at_end: bool
     token_bytes: float
     indices: list[int]
 
@@ -218,7 +219,9 @@ def _kinds(shape: ModelShape, tp: int, stored: CacheFormat) -> list[_Kind]:
     """The model's layers by what they keep; apart from those at both ends that a format leaves alone."""
     plain = CacheFormat(8 * stored.plain_bytes, 8 * stored.plain_bytes)
     attention = sum(layer.cache.kind not in ("state", "none") for layer in shape.layers)
-    kinds: dict[tuple[int, bool], _Kind] = {}
+    kinds: list[_Kind] = []
+    # Equal caches need not be one object, but few objects are many layers: comparing each once is enough.
+    known: dict[tuple[int, bool], _Kind] = {}
     position = 0
     for index, layer in enumerate(shape.layers):
         cache = layer.cache
@@ -228,14 +231,16 @@ def _kinds(shape: ModelShape, tp: int, stored: CacheFormat) -> list[_Kind]:
         if cache.kind != "state":
             at_end = not stored.plain_layers <= position < attention - stored.plain_layers
             position += 1
-        # Equal layers are one object, equal caches need not be: feed-forward blocks tell layers apart.
-        key = next((known for known, kind in kinds.items() if kind.cache == cache and known[1] == at_end), None)
-        if key is None:
-            key = (index, at_end)
-            size = 0.0 if cache.kind == "state" else _layer_token_bytes(shape, cache, tp, plain if at_end else stored)
-            kinds[key] = _Kind(cache, size, [])
-        kinds[key].indices.append(index)
-    return list(kinds.values())
+        key = (id(cache), at_end)
+        if key not in known:
+            kind = next((kind for kind in kinds if kind.cache == cache and kind.at_end == at_end), None)
+            if kind is None:
+                size = _layer_token_bytes(shape, cache, tp, plain if at_end else stored)
+                kind = _Kind(cache, at_end, 0.0 if cache.kind == "state" else size, [])
+                kinds.append(kind)
+            known[key] = kind
+        known[key].indices.append(index)
+    return kinds
 
 
 def _owned(indices: Sequence[int], owned: range) -> int:

@@ -8,7 +8,8 @@ attention cache depends on follows the model definitions and KV cache specificat
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -504,14 +505,10 @@ def _interned(layers: Iterable[LayerShape]) -> tuple[LayerShape, ...]:
     return tuple(seen.setdefault(layer, layer) for layer in layers)
 
 
-def count_layers(layers: Iterable[LayerShape]) -> list[tuple[LayerShape, int]]:
+def count_layers(layers: Sequence[LayerShape]) -> list[tuple[LayerShape, int]]:
     """Each distinct layer with how often it occurs; models have dozens of layers and few kinds."""
-    counts: dict[int, int] = {}
-    kinds: dict[int, LayerShape] = {}
-    for layer in layers:
-        counts[id(layer)] = counts.get(id(layer), 0) + 1
-        kinds[id(layer)] = layer
-    return [(kinds[key], count) for key, count in counts.items()]
+    kinds = {id(layer): layer for layer in layers}
+    return [(kinds[key], count) for key, count in Counter(map(id, layers)).items()]
 
 
 def _vision(config: Config) -> VisionShape | None:
