@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -70,16 +71,37 @@ def test_the_engine_is_the_cuda_build(host):
     assert "tensor-parallel-size" in host.file(f"{ENGINE}/options.txt").content_string.split()
 
 
-def test_without_cuda_the_play_fails_at_once_and_says_why():
+def play(playbook, *options):
+    """Run a playbook of the collection for this scenario's host, as its operator would."""
     command = [
         "ansible-playbook",
         f"--inventory={ROOT}/inventories/prod/",
         f"--inventory={SCENARIO}/inventory/",
         "--limit=gpu1",
-        str(ROOT / "playbooks" / "vllm.yml"),
+        *options,
+        str(ROOT / "playbooks" / playbook),
     ]
     env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)
+
+
+def test_the_plan_of_the_fleet_is_what_was_configured(host, tmp_path):
+    since = host.check_output("date +%s")
+    page = tmp_path / "plan.html"
+    run = play("plan.yml", f"--extra-vars=plan_report={page}")
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"gpu1 .*changed=0 .*failed=0", run.stdout)
+    assert "2 × NVIDIA A100" in run.stdout
+    row = next(line for line in run.stdout.splitlines() if re.match(r"\W*qwen32b\b", line))
+    assert {"2", "8192", "8"} <= set(re.findall(r"[\d.]+", row.replace(",", ""))), row
+    text = page.read_text(encoding="utf-8")
+    assert "qwen32b" in text
+    assert not re.search(r"""(?:src|href)=["']https?://""", text)
+    assert host.check_output(f"find /etc/vllm /srv/models /opt/vllm -newermt @{since} -type f | wc -l") == "0"
+
+
+def test_without_cuda_the_play_fails_at_once_and_says_why():
+    run = play("vllm.yml")
     words = " ".join(run.stdout.split())
     assert run.returncode != 0
     assert "vllm@qwen32b.service is" in words

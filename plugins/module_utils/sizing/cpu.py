@@ -5,11 +5,15 @@ from __future__ import annotations
 from .errors import SizingError
 from .shape import ModelShape
 from .units import GIB, gib
+from .version import EngineVersion
 
 # Blocks of 128 tokens unless told otherwise; latent attention needs 16 (vLLM CpuPlatform).
 DEFAULT_BLOCK = 128
 MLA_BLOCK = 16
 DTYPES = ("bfloat16", "float16", "float32")
+# CpuAttentionBackend reads 8-bit caches since pull request 39445, by AVX-512 or AMX only.
+FP8_DTYPES = ("fp8", "fp8_e4m3", "fp8_e5m2")
+FP8_SINCE = EngineVersion(0, 21)
 # Memory of a host that is left to everything else.
 HOST_RESERVE_BYTES = 1 * GIB
 
@@ -30,28 +34,12 @@ def block_size(shape: ModelShape, wished: int | None) -> int:
     return wished
 
 
-def check(
-    dtype: str, kv_cache_dtype: str, ranks_on_this_host: int, numa_nodes: int, *, binds_threads_itself: bool
-) -> None:
-    """Refuse what the CPU engine refuses. Raises SizingError.
+def check_ranks(ranks_on_this_host: int, numa_nodes: int, *, binds_threads_itself: bool) -> None:
+    """Refuse ranks that cannot be bound. Raises SizingError.
 
-    Left to itself, it binds each rank to a NUMA node of its own; an operator's VLLM_CPU_OMP_THREADS_BIND
+    Left to itself, the engine binds each rank to a NUMA node of its own; an operator's VLLM_CPU_OMP_THREADS_BIND
     (`nobind`, or a list of cores per rank) lets several ranks share one.
     """
-    if dtype not in DTYPES:
-        raise SizingError(
-            f"dtype {dtype} is refused by vLLM's CPU engine",
-            expected=" | ".join(DTYPES),
-            found=dtype,
-            remedy="set dtype: bfloat16",
-        )
-    if kv_cache_dtype not in ("auto", *DTYPES):
-        raise SizingError(
-            f"kv_cache_dtype {kv_cache_dtype} is refused by vLLM's CPU engine",
-            expected="auto (the model's dtype)",
-            found=kv_cache_dtype,
-            remedy="leave kv_cache_dtype out",
-        )
     if ranks_on_this_host > max(1, numa_nodes) and not binds_threads_itself:
         raise SizingError(
             f"{ranks_on_this_host} ranks on one CPU host need as many NUMA nodes",
@@ -60,6 +48,28 @@ def check(
             remedy=f"set tensor_parallel_size: 1, or spread the ranks over hosts with nodes: {ranks_on_this_host}, or "
             "set VLLM_CPU_OMP_THREADS_BIND: nobind in environment",
         )
+
+
+def check_formats(shape: ModelShape, dtype: str, kv_cache_dtype: str, version: EngineVersion) -> str | None:
+    """Refuse number formats that the CPU engine refuses; return what else they need. Raises SizingError."""
+    if dtype not in DTYPES:
+        raise SizingError(
+            f"dtype {dtype} is refused by vLLM's CPU engine",
+            expected=" | ".join(DTYPES),
+            found=dtype,
+            remedy="set dtype: bfloat16",
+        )
+    if kv_cache_dtype in ("auto", *DTYPES):
+        return None
+    if kv_cache_dtype not in FP8_DTYPES or version < FP8_SINCE or shape.is_mla or shape.head_dim % 32:
+        raise SizingError(
+            f"kv_cache_dtype {kv_cache_dtype} is refused by vLLM's CPU engine",
+            expected=f"auto (the model's dtype), or {' | '.join(FP8_DTYPES)} since vLLM {FP8_SINCE} "
+            "for attention heads of a multiple of 32",
+            found=f"{kv_cache_dtype}, vLLM {version}, heads of {shape.head_dim}",
+            remedy="leave kv_cache_dtype out",
+        )
+    return f"kv_cache_dtype {kv_cache_dtype} needs a processor with AVX-512 or AMX."
 
 
 def cache_space_gib(

@@ -74,7 +74,10 @@ def _setup(wish: Wish, files: ModelFiles, host: Host, notes: Notes) -> Setup:
     kv_cache_dtype = wish.text("kv_cache_dtype") or "auto"
     ranks_here = -(-tensor_parallel * pipeline_parallel // nodes)
     binds = "VLLM_CPU_OMP_THREADS_BIND" in wish.environment
-    cpu.check(dtype, kv_cache_dtype, ranks_here, host.numa_nodes, binds_threads_itself=binds)
+    cpu.check_ranks(ranks_here, host.numa_nodes, binds_threads_itself=binds)
+    needed = cpu.check_formats(shape, dtype, kv_cache_dtype, host.version)
+    if needed:
+        notes.warn(needed)
     sequences, tokens = choose_batch(wish, profile(wish.profile), shape, notes, MOST_BATCHED_TOKENS)
     for key in ("gpu_memory_utilization", "gpus", "gpu_indices"):
         if wish.values.get(key) is not None:

@@ -169,7 +169,7 @@ def test_latent_attention_has_blocks_of_sixteen():
     ("wishes", "message"),
     [
         ({"block_size": 16}, "block_size 16 is refused"),
-        ({"kv_cache_dtype": "fp8"}, "kv_cache_dtype fp8 is refused"),
+        ({"kv_cache_dtype": "nvfp4"}, "kv_cache_dtype nvfp4 is refused"),
         ({"dtype": "float64"}, "dtype float64 is refused"),
         ({"tensor_parallel_size": 2}, "as many NUMA nodes"),
         ({"max_model_len": 4096}, "longer than the model was made for"),
@@ -182,6 +182,21 @@ def test_what_the_cpu_engine_refuses(wishes, message):
     config = {**TINY, "num_attention_heads": 4, "num_key_value_heads": 2}
     with pytest.raises(SizingError, match=message):
         plan_one(config, HOST, **wishes)
+
+
+def test_a_cache_of_eight_bits_holds_twice_the_tokens():
+    wishes = {"cpu_kv_cache_gib": 1, "max_model_len": 2048}
+    plain, halved = (plan_one(LLAMA_8B, HOST, kv_cache_dtype=dtype, **wishes) for dtype in ("auto", "fp8"))
+    assert halved.estimate.expected.tokens == 2 * plain.estimate.expected.tokens
+    assert any("AVX-512" in warning for warning in halved.warnings)
+
+
+@pytest.mark.parametrize(
+    ("config", "version"), [(LLAMA_8B, "0.20.2"), ({**LLAMA_8B, "head_dim": 80}, "0.33.0"), (DEEPSEEK_V3, "0.33.0")]
+)
+def test_a_cache_of_eight_bits_is_refused_where_the_engine_refuses_it(config, version):
+    with pytest.raises(SizingError, match="kv_cache_dtype fp8 is refused"):
+        plan_one(config, replace(HOST, version=EngineVersion.parse(version)), kv_cache_dtype="fp8")
 
 
 def test_a_cache_too_small_for_one_request_names_what_would_fit():
