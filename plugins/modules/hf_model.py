@@ -47,9 +47,26 @@ options:
     description: URL of the Hub or of a mirror.
     type: str
     default: https://huggingface.co
+  mirrors:
+    description:
+      - URLs of mirrors of the Hub. Files are fetched from the first that can be reached. O(endpoint) still states what
+        their hashes are; a mirror is asked for them only when O(endpoint) gives no answer, which is warned of.
+      - A mirror that dies, refuses or delivers something else is left, also in the middle of a file, for the next one
+        and at last for O(endpoint), with a warning. Xet is not used past a mirror.
+    type: list
+    elements: str
+    default: []
+  source:
+    description:
+      - A directory with the layout of O(root) to take the files from instead of the Hub, such as a disk that was filled
+        where the Hub can be reached. The manifest in it says what the Hub stated, and every byte is held against that.
+      - Neither the Hub nor huggingface_hub is needed then.
+      - With O(root) on the disk and O(source) on the host it is the other way round.
+    type: path
   token:
     description:
-      - Access token for gated and private repositories. It is sent to O(endpoint) only, and kept nowhere.
+      - Access token for gated and private repositories. It is kept nowhere, and sent to O(endpoint) and to those of
+        the O(mirrors) that are C(https).
       - No token is taken from the files of the user that runs the module.
     type: str
   state:
@@ -165,7 +182,26 @@ EXAMPLES = r"""
     xet: false
     max_workers: 1
 
-- name: Check a model that came on a disk
+- name: Fetch through the site's mirror
+  llm.serving.hf_model:
+    repo: Qwen/Qwen2.5-7B-Instruct
+    revision: a09a35458c702b33eeacc393d103063234e8bc28
+    mirrors: [http://mirror1:8090]
+
+- name: Copy a model to a disk
+  llm.serving.hf_model:
+    repo: Qwen/Qwen2.5-7B-Instruct
+    revision: a09a35458c702b33eeacc393d103063234e8bc28
+    source: /srv/models
+    root: /media/disk/models
+
+- name: Take a model from that disk, on a host that sees no Hub
+  llm.serving.hf_model:
+    repo: Qwen/Qwen2.5-7B-Instruct
+    revision: a09a35458c702b33eeacc393d103063234e8bc28
+    source: /media/disk/models
+
+- name: Check a model that lies in a directory of its own
   llm.serving.hf_model:
     path: /srv/import/qwen
 
@@ -215,9 +251,14 @@ download_bytes:
   returned: state is present
   type: int
 downloaded_bytes:
-  description: What came over the network in this run.
+  description: What came over the network, or from O(source), in this run.
   returned: state is present
   type: int
+fetched_from:
+  description: How many of these bytes came from where, by the URL or the directory. Without what came by Xet.
+  returned: state is present
+  type: dict
+  sample: {"http://mirror1:8090": 15231233024}
 fetched:
   description: Files fetched in this run.
   returned: state is present
@@ -251,7 +292,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llm.serving.plugins.module_utils.hub.client import HubClient
 from ansible_collections.llm.serving.plugins.module_utils.hub.errors import ModelError
 from ansible_collections.llm.serving.plugins.module_utils.hub.manifest import FileEntry
 from ansible_collections.llm.serving.plugins.module_utils.hub.names import (
@@ -260,10 +300,10 @@ from ansible_collections.llm.serving.plugins.module_utils.hub.names import (
     check_revision,
     is_commit,
 )
+from ansible_collections.llm.serving.plugins.module_utils.hub.patience import Patience
 from ansible_collections.llm.serving.plugins.module_utils.hub.progress import Progress
-from ansible_collections.llm.serving.plugins.module_utils.hub.snapshot import Keeper, Outcome, Wish, check_folder
+from ansible_collections.llm.serving.plugins.module_utils.hub.snapshot import Hub, Keeper, Outcome, Wish, check_folder
 from ansible_collections.llm.serving.plugins.module_utils.hub.store import Home
-from ansible_collections.llm.serving.plugins.module_utils.hub.transfer import Patience
 
 ARGUMENTS = {
     "repo": {"type": "str", "aliases": ["repo_id", "model"]},
@@ -271,6 +311,8 @@ ARGUMENTS = {
     "revision": {"type": "str"},
     "root": {"type": "path", "default": "/srv/models"},
     "endpoint": {"type": "str", "default": "https://huggingface.co"},
+    "mirrors": {"type": "list", "elements": "str", "default": []},
+    "source": {"type": "path"},
     "token": {"type": "str", "no_log": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "verify": {"type": "str", "choices": ["quick", "full"], "default": "quick"},
@@ -299,6 +341,7 @@ def present(params: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
         revision=params["revision"] or "main",
         root=home.root,
         endpoint=params["endpoint"],
+        mirrors=() if params["source"] else tuple(url.rstrip("/") for url in params["mirrors"]),
         selection=Selection(tuple(params["allow_patterns"]), tuple(params["ignore_patterns"]), params["allow_pickle"]),
         verify=params["verify"],
         offline=params["offline"],
@@ -308,11 +351,25 @@ def present(params: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
         dry_run=dry_run,
     )
     progress = Progress(home.repo)
-    cache = home.path / ".client"
     patience = Patience(stall_seconds=params["stall_timeout"])
 
-    def connect() -> HubClient:
-        return HubClient(params["endpoint"], params["token"], xet=params["xet"], cache=cache)
+    def connect(url: str) -> Hub:
+        # Imported when something has to be fetched: a check of what is there is half as long without them.
+        if params["source"]:
+            from ansible_collections.llm.serving.plugins.module_utils.hub.archive import Archive  # noqa: PLC0415
+
+            return Archive(Path(params["source"]))
+        from ansible_collections.llm.serving.plugins.module_utils.hub.client import HubClient  # noqa: PLC0415
+
+        may_have_token = url == params["endpoint"] or url.startswith("https://")
+        return HubClient(
+            url,
+            params["token"] if may_have_token else None,
+            xet=params["xet"],
+            cache=home.path / ".client",
+            # Where there are other ways, one that leads nowhere is not worth minutes.
+            patience=Patience(attempts=2 if wish.mirrors else 4),
+        )
 
     with progress.written_to(None if dry_run else home.progress_file()):
         outcome = Keeper(wish, connect, progress, patience).keep()
@@ -345,6 +402,7 @@ def result(outcome: Outcome) -> dict[str, Any]:
         "size_bytes": outcome.manifest.size_bytes,
         "download_bytes": outcome.download_bytes,
         "downloaded_bytes": outcome.downloaded_bytes,
+        "fetched_from": dict(outcome.fetched_from),
         "fetched": list(outcome.fetched),
         "linked": list(outcome.linked),
         "corrupt": list(outcome.corrupt),

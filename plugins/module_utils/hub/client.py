@@ -24,7 +24,9 @@ from .errors import (
 )
 from .manifest import FileEntry
 from .names import check_file
-from .transfer import DISK_FULL, RETRIED_STATUS, Patience, retry_after_seconds
+from .patience import RETRIED_STATUS, Patience, retry_after_seconds
+from .routes import HttpRoute
+from .space import DISK_FULL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,11 +48,12 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """A repository at a commit. `repo` is its name today: the Hub follows renamings."""
+    """A repository at a commit. `repo` is its name today: the Hub follows renamings. `stated_by`: the Hub's URL."""
 
     repo: str
     commit: str
     files: tuple[RemoteFile, ...]
+    stated_by: str
 
 
 class HubClient:
@@ -76,15 +79,14 @@ class HubClient:
         self._token: str | bool = token or False
         self._api: Any = huggingface_hub.HfApi(endpoint=self._endpoint, token=self._token)
         self._patience = patience or Patience(attempts=4)
-        self.uses_xet = xet and importlib.util.find_spec("hf_xet") is not None
+        self.xet = self._fetch_xet if xet and importlib.util.find_spec("hf_xet") is not None else None
 
-    def headers(self) -> dict[str, str]:
-        """Headers for requests of our own: the token and who asks."""
-        headers: dict[str, str] = self._hub.utils.build_hf_headers(token=self._token, library_name="llm.serving")
-        return headers
+    def route(self, repo: str, commit: str) -> HttpRoute:
+        """Offer the files of a repository over plain HTTP."""
+        headers = self._hub.utils.build_hf_headers(token=self._token, library_name="llm.serving")
+        return HttpRoute(self._endpoint, lambda path: self._url(repo, commit, path), headers)
 
-    def url(self, repo: str, commit: str, path: str) -> str:
-        """Where a file's content is."""
+    def _url(self, repo: str, commit: str, path: str) -> str:
         url: str = self._hub.hf_hub_url(repo, path, revision=commit, endpoint=self._endpoint)
         return url
 
@@ -95,20 +97,20 @@ class HubClient:
             info = self._api.model_info(repo, revision=revision, timeout=REQUEST_SECONDS)
             tree = self._api.list_repo_tree(info.id, revision=info.sha, recursive=True)
             files = tuple(remote_file(item) for item in tree if hasattr(item, "blob_id"))
-            return Listing(info.id, info.sha, files)
+            return Listing(info.id, info.sha, files, self._endpoint)
 
         return self._asked(ask, repo, revision)
 
     def check_access(self, repo: str, commit: str, path: str) -> None:
         """Ask whether a file may be fetched, so that a refusal comes before the first byte."""
-        url = self.url(repo, commit, path)
+        url = self._url(repo, commit, path)
 
         def ask() -> None:
             self._hub.get_hf_file_metadata(url, token=self._token, timeout=REQUEST_SECONDS, endpoint=self._endpoint)
 
         self._asked(ask, repo, commit)
 
-    def fetch_xet(self, repo: str, commit: str, path: str, folder: Path) -> Path:
+    def _fetch_xet(self, repo: str, commit: str, path: str, folder: Path) -> Path:
         """Fetch a file by Xet below a folder; return where it is."""
 
         def ask() -> Path:

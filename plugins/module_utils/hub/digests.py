@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
@@ -71,6 +70,10 @@ def digest_file(path: Path, algorithm: str, on_bytes: Callable[[int], None] | No
 def find_corrupt(files: Iterable[tuple[Path, Digest]], on_bytes: Callable[[int], None] | None = None) -> list[Path]:
     """Hash files in parallel, the largest first; return those whose content is another. Raises OSError."""
     ordered = sorted(files, key=lambda item: item[0].stat().st_size, reverse=True)
+    if not ordered:
+        return []
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - a check without hashing must not wait for it
+
     workers = min(MAX_HASHERS, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         found = list(pool.map(lambda item: digest_file(item[0], item[1].algorithm, on_bytes), ordered))

@@ -56,3 +56,7 @@ class BusyError(ModelError):
 
 class AbsentError(ModelError):
     """Offline, and the host does not have the revision."""
+
+
+class StoppedError(ModelError):
+    """Another file's error ended the fetch."""

@@ -9,14 +9,22 @@ import contextlib
 import os
 import shutil
 import stat
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Callable, Protocol
 
 from . import completeness
 from .digests import GIT_SHA1, Digest, find_corrupt
-from .errors import AbsentError, CorruptError, DiskFullError, HubUnreachableError, IncompleteError
+from .errors import (
+    AbsentError,
+    CorruptError,
+    DiskFullError,
+    HubUnavailableError,
+    HubUnreachableError,
+    IncompleteError,
+    StoppedError,
+)
 from .manifest import FileEntry, Manifest, read_manifest
 from .names import (
     MANIFEST_NAME,
@@ -29,15 +37,17 @@ from .names import (
     short,
 )
 from .progress import Progress
-from .space import require_space
+from .space import DISK_FULL, require_space
 from .store import Home
-from .transfer import DISK_FULL, Fetcher, Patience, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
     from .client import Listing
+    from .patience import Patience
+    from .routes import Route
 
 FULL = "full"  # every file hashed
 QUICK = "quick"  # every file looks as it did when it was hashed
@@ -48,15 +58,12 @@ UNKNOWN_DIGEST = Digest(GIT_SHA1, "")
 
 
 class Hub(Protocol):
-    """What this module asks of the Hub; client.HubClient is one."""
+    """What this module asks of the Hub; client.HubClient is one, and archive.Archive."""
 
-    uses_xet: bool
+    xet: Callable[[str, str, str, Path], Path] | None  # fetches a repository's commit's file below a folder
 
-    def headers(self) -> dict[str, str]:
-        """Headers for fetching files."""
-
-    def url(self, repo: str, commit: str, path: str) -> str:
-        """Where a file's content is."""
+    def route(self, repo: str, commit: str) -> Route:
+        """Offer the files of a repository."""
 
     def listing(self, repo: str, revision: str) -> Listing:
         """List a repository's files."""
@@ -64,18 +71,16 @@ class Hub(Protocol):
     def check_access(self, repo: str, commit: str, path: str) -> None:
         """Raise unless a file may be fetched."""
 
-    def fetch_xet(self, repo: str, commit: str, path: str, folder: Path) -> Path:
-        """Fetch a file by Xet."""
-
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be on the host."""
+    """What is to be on the host. Files come from the first of the `mirrors` that works, or from the endpoint."""
 
     repo: str
     revision: str
     root: Path
     endpoint: str
+    mirrors: tuple[str, ...] = ()
     selection: Selection = field(default_factory=Selection)
     verify: str = QUICK
     offline: bool = False
@@ -100,6 +105,7 @@ class Outcome:
     linked: tuple[str, ...] = ()
     before: tuple[FileEntry, ...] = ()
     warnings: tuple[str, ...] = ()
+    fetched_from: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -116,8 +122,13 @@ class Keeper:
     """Keeps one wish fulfilled."""
 
     def __init__(
-        self, wish: Wish, connect: Callable[[], Hub], progress: Progress | None = None, patience: Patience | None = None
+        self,
+        wish: Wish,
+        connect: Callable[[str], Hub],
+        progress: Progress | None = None,
+        patience: Patience | None = None,
     ) -> None:
+        """Nothing is asked yet; `connect` makes a Hub of a URL when it is needed."""
         check_repo(wish.repo)
         check_revision(wish.revision)
         self._wish = wish
@@ -127,6 +138,7 @@ class Keeper:
         self._home = Home(wish.root, wish.repo)
         self._hashed_all = False
         self._bad: list[FileEntry] = []
+        self._remarks: list[str] = []
 
     def keep(self) -> Outcome:
         """Make the wish true, or say what it would take. Raises ModelError's kinds and OSError.
@@ -153,18 +165,42 @@ class Keeper:
             outcome = self._check_present(commit)
             if outcome:
                 return outcome
-        hub = self._connect()
-        listing = self._list(hub)
+        hub, listing = self._ask()
         if not commit:
             outcome = self._check_present(listing.commit)
             if outcome:
-                return self._with_rename(outcome, listing)
+                return self._with_remarks(outcome, listing)
         if wish.dry_run:
-            return self._with_rename(self._predict(listing), listing)
+            return self._with_remarks(self._predict(listing), listing)
         with self._home.locked(wish.lock_wait_seconds):
             # Another run may have brought it while this one waited.
             outcome = self._check_present(listing.commit) or self._bring(hub, listing)
-        return self._with_rename(outcome, listing)
+        return self._with_remarks(outcome, listing)
+
+    def _ask(self) -> tuple[Hub, Listing]:
+        """Let the Hub state what the files are; a mirror may, when the Hub gives no answer at all."""
+        wish = self._wish
+        hub = self._connect(wish.endpoint)
+        try:
+            return hub, self._list(hub)
+        except (HubUnreachableError, HubUnavailableError) as error:
+            for url in self._mirrors():
+                mirror = self._connect(url)
+                with contextlib.suppress(HubUnreachableError, HubUnavailableError):
+                    listing = mirror.listing(wish.repo, wish.revision)
+                    self._remarks.append(f"The mirror {url} states the files' hashes instead of the Hub: {error}")
+                    return mirror, listing
+            raise
+
+    def _mirrors(self) -> list[str]:
+        """Name the mirrors that can be reached."""
+        from .routes import is_listening  # noqa: PLC0415 - a check of what is there must not load a TLS library
+
+        reachable = [url for url in self._wish.mirrors if is_listening(url)]
+        dead = [url for url in self._wish.mirrors if url not in reachable]
+        if dead:
+            self._remarks.append(f"No connection to {', '.join(dead)}: the mirror is down, or a firewall is between.")
+        return reachable
 
     def _list(self, hub: Hub) -> Listing:
         try:
@@ -178,14 +214,14 @@ class Keeper:
                 " to use it, or pin the option revision to that commit."
             ) from error
 
-    def _with_rename(self, outcome: Outcome, listing: Listing) -> Outcome:
-        if listing.repo == self._wish.repo:
-            return outcome
-        warning = (
-            f"{self._wish.repo} is named {listing.repo} on the Hub now. It is still found by its old name; write the"
-            " new one before that ends."
-        )
-        return replace(outcome, warnings=(*outcome.warnings, warning))
+    def _with_remarks(self, outcome: Outcome, listing: Listing) -> Outcome:
+        remarks = list(dict.fromkeys(self._remarks))
+        if listing.repo != self._wish.repo:
+            remarks.append(
+                f"{self._wish.repo} is named {listing.repo} on the Hub now. It is still found by its old name; write"
+                " the new one before that ends."
+            )
+        return replace(outcome, warnings=(*outcome.warnings, *remarks))
 
     # What is there
 
@@ -286,7 +322,7 @@ class Keeper:
                 " they are loaded. Choose a revision with safetensors, or set the option allow_pickle if you trust it."
             )
         entries = tuple(by_name[name] for name in chosen)
-        return Manifest(wish.repo, listing.commit, wish.endpoint, wish.selection, entries)
+        return Manifest(wish.repo, listing.commit, listing.stated_by, wish.selection, entries)
 
     def _base(self, commit: str) -> Path:
         """Where files are put: beside the snapshot until there is one, into it to mend it."""
@@ -336,10 +372,11 @@ class Keeper:
         needed_bytes = sum(entry.size_bytes - self._part_bytes(commit, entry) for entry in survey.missing)
         require_space(base, needed_bytes)
         manifest = manifest.with_entries(survey.proved.values())
+        fetched_from: Mapping[str, int] = {}
         if survey.missing:
             largest = max(survey.missing, key=lambda entry: entry.size_bytes)
             hub.check_access(listing.repo, commit, largest.path)
-            manifest = self._fetch_all(hub, listing, base, manifest, survey.missing)
+            manifest, fetched_from = self._fetch_all(hub, listing, base, manifest, survey.missing)
         self._drop_unwanted(base, known, manifest)
         if wish.check_model:
             completeness.check_model(base)
@@ -365,6 +402,7 @@ class Keeper:
             linked=linked,
             before=known.files if known and base == final else (),
             warnings=strays(final, manifest),
+            fetched_from=fetched_from,
         )
 
     def _link(self, base: Path, survey: _Survey) -> tuple[str, ...]:
@@ -389,20 +427,33 @@ class Keeper:
                 linked.append(entry.path)
         return tuple(linked)
 
+    def _routes(self, hub: Hub, listing: Listing) -> list[Route]:
+        """Order the ways to the files: the mirrors first, and last who stated what the files are."""
+        routes = [self._connect(url).route(listing.repo, listing.commit) for url in self._mirrors()]
+        last = hub.route(listing.repo, listing.commit)
+        return [*(route for route in routes if route.name != last.name), last]
+
     def _fetch_all(
         self, hub: Hub, listing: Listing, base: Path, manifest: Manifest, missing: Sequence[FileEntry]
-    ) -> Manifest:
+    ) -> tuple[Manifest, Mapping[str, int]]:
         """Fetch files in parallel, the largest first, noting each as soon as it is proved."""
-        in_xet = {file.entry.path for file in listing.files if file.in_xet} if hub.uses_xet else set()
-        fetcher = Fetcher(hub.headers(), self._progress, self._patience)
+        from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait  # noqa: PLC0415 - see _mirrors
+
+        from .transfer import Fetcher  # noqa: PLC0415 - see _mirrors
+
+        routes = self._routes(hub, listing)
+        # Xet would go past the mirror.
+        by_xet = hub.xet if len(routes) == 1 else None
+        in_xet = {file.entry.path for file in listing.files if file.in_xet}
+        fetcher = Fetcher(routes, self._progress, self._patience)
         self._progress.begin("fetching", len(missing), sum(entry.size_bytes for entry in missing))
 
         def fetch(entry: FileEntry) -> FileEntry:
             part = self._part(listing.commit, entry)
-            if entry.path in in_xet:
-                self._fetch_xet(hub, listing, entry, part)
+            if by_xet and entry.path in in_xet:
+                self._fetch_xet(by_xet, listing, entry, part)
             else:
-                fetcher.fetch(hub.url(listing.repo, listing.commit, entry.path), entry, part)
+                fetcher.fetch(entry, part)
             part.chmod(FILE_MODE)
             target = base / entry.path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -421,7 +472,8 @@ class Keeper:
                 for future in running:
                     future.cancel()
                 raise
-        return manifest
+        self._remarks += fetcher.warnings()
+        return manifest, fetcher.fetched_from
 
     def _note(self, base: Path, manifest: Manifest, done: Iterable[Future[FileEntry]]) -> Manifest:
         """Write down what is proved, so that a run that ends here leaves nothing to be hashed again."""
@@ -440,11 +492,13 @@ class Keeper:
             raise error
         return manifest
 
-    def _fetch_xet(self, hub: Hub, listing: Listing, entry: FileEntry, part: Path) -> None:
+    def _fetch_xet(
+        self, xet: Callable[[str, str, str, Path], Path], listing: Listing, entry: FileEntry, part: Path
+    ) -> None:
         """Fetch by Xet, which works in parallel by itself, and prove the file afterwards."""
         part.parent.mkdir(parents=True, exist_ok=True)
         folder = self._home.staging(listing.commit) / ".xet"
-        found = hub.fetch_xet(listing.repo, listing.commit, entry.path, folder)
+        found = xet(listing.repo, listing.commit, entry.path, folder)
         self._progress.add_fetched(found.stat().st_size)
         if find_corrupt([(found, entry.digest)]):
             found.unlink()

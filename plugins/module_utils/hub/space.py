@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from .errors import DiskFullError
 
 GIB = 1024**3
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # For manifests, directories and what the file system keeps for itself.
 MARGIN_BYTES = 64 * 1024**2
 

@@ -1,7 +1,7 @@
 # Copyright: the llm.serving maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fetching one file over HTTP, hashed while it comes, continued where an earlier attempt or an earlier run ended.
+"""Fetching files, hashed while they come, continued where an earlier attempt or an earlier run ended.
 
 huggingface_hub speaks to the Hub everywhere else in this package. It does not fetch the bytes, since its 2.x
 releases throw a partial file away when a run ends and leave the hashing to a second pass over the disk.
@@ -10,98 +10,107 @@ releases throw a partial file away when a run ends and leave the hashing to a se
 from __future__ import annotations
 
 import contextlib
-import errno
 import http.client
 import os
-import random
 import ssl
 import threading
 import time
 import urllib.error
-import urllib.request
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from .digests import Digest, feed, hasher
-from .errors import AccessDeniedError, CorruptError, DiskFullError, HubUnavailableError, HubUnreachableError, ModelError
-from .space import human
+from .errors import (
+    AccessDeniedError,
+    CorruptError,
+    DiskFullError,
+    HubUnavailableError,
+    HubUnreachableError,
+    ModelError,
+    StoppedError,
+)
+from .patience import RETRIED_STATUS, Patience, retry_after_seconds
+from .space import DISK_FULL, human
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Sequence
     from hashlib import _Hash
     from pathlib import Path
 
     from .manifest import FileEntry
     from .progress import Progress
+    from .routes import Route
 
 READ_BYTES = 1 << 20
-RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class StoppedError(ModelError):
-    """Another file's error ended the fetch."""
+# What the way is to blame for: the next way may do better.
+WAY_ERRORS = (AccessDeniedError, CorruptError, HubUnavailableError, HubUnreachableError)
+DETOUR_ATTEMPTS = 2  # on a way that is not the last
 
 
 class _StalledError(OSError):
     """The connection is open and hardly anything comes."""
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long to try. A failure counts only until bytes come again."""
-
-    attempts: int = 6
-    first_wait_seconds: float = 1.0
-    longest_wait_seconds: float = 60.0
-    longest_asked_wait_seconds: float = 600.0  # of a Retry-After header
-    stall_seconds: float = 30.0
-    slowest_bytes_per_second: float = 1024.0  # less, over stall_seconds, is a stall
-
-    def wait_seconds(self, failures: int, asked_seconds: float | None) -> float:
-        """How long to wait after so many failures in a row; never less than the server asks for."""
-        if asked_seconds is not None:
-            return min(asked_seconds, self.longest_asked_wait_seconds)
-        wait = min(self.first_wait_seconds * 2.0 ** (failures - 1), self.longest_wait_seconds)
-        return wait * random.uniform(0.8, 1.2)  # noqa: S311 - many hosts must not come back at once
-
-
 class Fetcher:
-    """Fetches files of one repository; its methods run in several threads."""
+    """Fetches files of one repository by the first of its routes that works; its methods run in several threads."""
 
-    def __init__(self, headers: Mapping[str, str], progress: Progress, patience: Patience | None = None) -> None:
-        self._headers = headers
+    def __init__(self, routes: Sequence[Route], progress: Progress, patience: Patience | None = None) -> None:
+        self._routes = routes
         self._progress = progress
         self._patience = patience or Patience()
         self._stop = threading.Event()
-        context = ssl.create_default_context()
-        self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+        self._lock = threading.Lock()
+        self._left: dict[str, str] = {}
+        self.fetched_from: dict[str, int] = {}
 
     def stop(self) -> None:
         """Let every fetch end soon, by StoppedError."""
         self._stop.set()
 
-    def fetch(self, url: str, entry: FileEntry, part: Path) -> None:
+    def warnings(self) -> list[str]:
+        """Say which routes were left, and why."""
+        last = self._routes[-1].name
+        return [f"{name} was left, and the rest came from {last}: {why}" for name, why in self._left.items()]
+
+    def fetch(self, entry: FileEntry, part: Path) -> None:
         """Fetch a file's content to `part` and prove it.
 
-        Raises CorruptError when the server's content is not what the Hub states, HubUnavailableError and
+        Raises CorruptError when the last route's content is not what the Hub states, HubUnavailableError and
         HubUnreachableError when patience ends, AccessDeniedError, DiskFullError.
         """
         part.parent.mkdir(parents=True, exist_ok=True)
+        for route in self._open_routes():
+            try:
+                self._prove(route, entry, part)
+            except WAY_ERRORS as error:
+                if route is self._routes[-1]:
+                    raise
+                with self._lock:
+                    self._left.setdefault(route.name, str(error))
+            else:
+                return
+
+    def _open_routes(self) -> Iterator[Route]:
+        """Name the routes that no other file has found to lead nowhere by then."""
+        for route in self._routes:
+            if route.name not in self._left:
+                yield route
+
+    def _prove(self, route: Route, entry: FileEntry, part: Path) -> None:
         continued = part.exists()
-        found = self._complete(url, entry, part)
+        found = self._complete(route, entry, part)
         if found != entry.digest and continued:
             self._progress.add_fetched(-entry.size_bytes)
             part.unlink()
-            found = self._complete(url, entry, part)
+            found = self._complete(route, entry, part)
         if found != entry.digest:
             part.unlink()
+            self._progress.add_fetched(-entry.size_bytes)
             raise CorruptError(
-                f"{entry.path}: the server delivered {entry.size_bytes} bytes with the hash {found}, and the Hub"
-                f" states {entry.digest}. A proxy or mirror on the way alters files: check the option endpoint."
+                f"{entry.path}: {route.name} delivered {entry.size_bytes} bytes with the hash {found}, and"
+                f" {entry.digest} is stated. Something on the way alters files: check the option endpoint, or source."
             )
 
-    def _complete(self, url: str, entry: FileEntry, part: Path) -> Digest:
+    def _complete(self, route: Route, entry: FileEntry, part: Path) -> Digest:
         """Fetch what is missing of a part; return the hash of the whole."""
         sink = _Sink(part, entry, self._progress)
         try:
@@ -109,15 +118,17 @@ class Fetcher:
             while sink.size_bytes < entry.size_bytes:
                 before_bytes = sink.size_bytes
                 try:
-                    self._stream(url, entry, sink)
+                    self._stream(route, entry, sink)
                 except (OSError, http.client.HTTPException) as error:
                     failures = 1 if sink.size_bytes > before_bytes else failures + 1
-                    self._pause(entry, error, failures)
+                    is_last = route is self._routes[-1]
+                    attempts = self._patience.attempts
+                    self._pause(entry, error, failures, attempts if is_last else min(DETOUR_ATTEMPTS, attempts))
             return sink.finish()
         finally:
             sink.close()
 
-    def _pause(self, entry: FileEntry, error: Exception, failures: int) -> None:
+    def _pause(self, entry: FileEntry, error: Exception, failures: int, attempts: int) -> None:
         """Wait before the next attempt; raises what the error means when there is to be none."""
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
@@ -136,7 +147,7 @@ class Fetcher:
             if error.code not in RETRIED_STATUS:
                 raise HubUnavailableError(f"{entry.path}: the server answers {error.code} {error.reason}.") from error
             asked_seconds = retry_after_seconds(error.headers.get("Retry-After"))
-        if failures >= self._patience.attempts:
+        if failures >= attempts:
             raise HubUnavailableError(
                 f"{entry.path}: gave up after {failures} failures without a byte in between; the last was: {reason}."
                 " What came is kept: the next run continues there."
@@ -144,28 +155,28 @@ class Fetcher:
         if self._stop.wait(self._patience.wait_seconds(failures, asked_seconds)):
             raise StoppedError from error
 
-    def _stream(self, url: str, entry: FileEntry, sink: _Sink) -> None:
+    def _stream(self, route: Route, entry: FileEntry, sink: _Sink) -> None:
         """Append what comes to the sink, until all is there or the connection ends."""
-        request = urllib.request.Request(url)
-        for name, value in self._headers.items():
-            # Not repeated after a redirect: the token is the Hub's business, not its CDN's.
-            request.add_unredirected_header(name, value)
-        if sink.size_bytes:
-            request.add_header("Range", f"bytes={sink.size_bytes}-")
-        with self._opener.open(request, timeout=self._patience.stall_seconds) as response:
-            if response.status != 206:
-                sink.restart()
-            watch_start, watch_bytes = time.monotonic(), 0
-            while chunk := response.read1(READ_BYTES):
-                if self._stop.is_set():
-                    raise StoppedError
-                sink.write(chunk)
-                watch_bytes += len(chunk)
-                watched_seconds = time.monotonic() - watch_start
-                if watched_seconds > self._patience.stall_seconds:
-                    if watch_bytes < self._patience.slowest_bytes_per_second * watched_seconds:
-                        raise _StalledError(f"{watch_bytes} bytes in {watched_seconds:.0f} s")
-                    watch_start, watch_bytes = time.monotonic(), 0
+        start_bytes = sink.fetched_bytes
+        try:
+            with route.open(entry.path, sink.size_bytes, self._patience.stall_seconds) as body:
+                if not body.continued:
+                    sink.restart()
+                watch_start, watch_bytes = time.monotonic(), 0
+                while chunk := body.read(READ_BYTES):
+                    if self._stop.is_set():
+                        raise StoppedError
+                    sink.write(chunk)
+                    watch_bytes += len(chunk)
+                    watched_seconds = time.monotonic() - watch_start
+                    if watched_seconds > self._patience.stall_seconds:
+                        if watch_bytes < self._patience.slowest_bytes_per_second * watched_seconds:
+                            raise _StalledError(f"{watch_bytes} bytes in {watched_seconds:.0f} s")
+                        watch_start, watch_bytes = time.monotonic(), 0
+        finally:
+            with self._lock:
+                came_bytes = sink.fetched_bytes - start_bytes
+                self.fetched_from[route.name] = self.fetched_from.get(route.name, 0) + came_bytes
         if sink.size_bytes < entry.size_bytes:
             raise ConnectionError(f"the connection ended after {sink.size_bytes} of {entry.size_bytes} bytes")
 
@@ -181,6 +192,7 @@ class _Sink:
         self._file: BinaryIO = path.open("ab", buffering=0)  # closed by close()
         self._hash: _Hash = hasher(entry.digest.algorithm, entry.size_bytes)
         self.size_bytes = feed(self._hash, path, progress.add_checked)
+        self.fetched_bytes = 0
 
     def write(self, chunk: bytes) -> None:
         """Append; raises DiskFullError, and CorruptError when more comes than the Hub states."""
@@ -196,6 +208,7 @@ class _Sink:
             raise disk_error(error, self._entry) from error
         self._hash.update(chunk)
         self.size_bytes += len(chunk)
+        self.fetched_bytes += len(chunk)
         self._progress.add_fetched(len(chunk))
 
     def restart(self) -> None:
@@ -227,8 +240,3 @@ def disk_error(error: OSError, entry: FileEntry) -> ModelError:
             f" ({error.strerror}); something else writes to it. What came is kept: free room and run again."
         )
     return ModelError(f"{entry.path} cannot be written: {error}.")
-
-
-def retry_after_seconds(value: str | None) -> float | None:
-    """Read a Retry-After header's seconds; None when there is none, or a date."""
-    return float(value) if value and value.isdigit() else None

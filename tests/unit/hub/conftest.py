@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.llm.serving.plugins.module_utils.hub.client import HubClient
+from ansible_collections.llm.serving.plugins.module_utils.hub.patience import Patience
 from ansible_collections.llm.serving.plugins.module_utils.hub.progress import Progress
 from ansible_collections.llm.serving.plugins.module_utils.hub.snapshot import Keeper, Outcome, Wish
-from ansible_collections.llm.serving.plugins.module_utils.hub.transfer import Patience
 
 ROOT = Path(__file__).resolve().parents[3]
 TOKEN = "hf_of_a_reader"  # noqa: S105 - opens nothing but the fixture
@@ -156,8 +156,8 @@ def keep(hub: Hub, tmp_path: Path) -> Keep:
         )
         patience = Patience(attempts=3, first_wait_seconds=0.05, stall_seconds=1.0)
 
-        def connect() -> HubClient:
-            return HubClient(wish.endpoint, token, xet=True, cache=tmp_path / "cache", patience=patience)
+        def connect(url: str) -> HubClient:
+            return HubClient(url, token, xet=True, cache=tmp_path / "cache", patience=patience)
 
         return Keeper(wish, connect, Progress(), patience).keep()
 
