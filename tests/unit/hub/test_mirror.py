@@ -104,11 +104,8 @@ def test_a_refusal_of_the_hub_is_final(keep: Keep, mirror: Hub) -> None:
     assert MirrorHandler.tokens == []
 
 
-def test_the_token_is_not_sent_in_the_clear_to_a_mirror(
-    hub: Hub, mirror: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_token_is_not_sent_in_the_clear_to_a_mirror(hub: Hub, mirror: Hub, tmp_path: Path) -> None:
     base = {"repo": "acme/gated", "root": str(tmp_path), "endpoint": hub.endpoint, "mirrors": [f"{mirror.endpoint}/"]}
     answer = run(**base, token=TOKEN)
     assert answer["fetched_from"][hub.endpoint] == answer["downloaded_bytes"]
-    assert f"{mirror.endpoint} was left" in capsys.readouterr().err
     assert set(MirrorHandler.tokens) == {None}
