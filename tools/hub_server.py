@@ -196,7 +196,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: Front
-    API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(?:/(?:revision|tree)/(?P<revision>[^/?]+))?")
+    API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)(?:/(?:revision|tree|paths-info)/(?P<revision>[^/?]+))?")
     RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
     CDN = re.compile(r"/cdn/(?P<repo>[^/]+/[^/]+)/(?P<commit>[0-9a-f]{40})/(?P<sha256>[0-9a-f]{64})")
 
@@ -210,7 +210,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         entry["range"] = self.headers.get("Range")
         self.server.log.write(json.dumps(entry) + "\n")
 
-    do_HEAD = do_GET  # noqa: N815 - http.server finds it by this name
+    # http.server finds them by these names. A mirror asks by POST what some paths hold.
+    do_HEAD = do_GET  # noqa: N815
+    do_POST = do_GET  # noqa: N815
 
     def answer(self) -> None:
         """Decide who answers: the CDN, an error, or olah."""
@@ -275,8 +277,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def pass_on(self, target: str) -> None:
         """Let olah answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.server.olah_port, timeout=60)
+        asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        content_type = {"Content-Type": self.headers["Content-Type"]} if asked else {}
         with contextlib.closing(connection):
-            connection.request(self.command, target)
+            connection.request(self.command, target, asked or None, content_type)
             response = connection.getresponse()
             body = response.read()
             kept = ("content-type", "etag", "x-repo-commit", "x-error-code", "x-error-message")
