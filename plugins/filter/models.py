@@ -101,6 +101,26 @@ def models_problems(models: Sequence[Mapping[str, Any]], unpinned: str) -> dict[
     return {"errors": errors, "warnings": warnings}
 
 
+def models_glances(
+    wanted: Sequence[Mapping[str, Any]], root: str, verify: str, allow_pickle: bool, keep: int | None
+) -> list[dict[str, Any]]:
+    """Return what vllm_facts needs to tell which of these models want nothing done."""
+    named: dict[str, list[str]] = {}
+    for model in wanted:
+        named.setdefault(model["repo"] or "", []).append(model["revision"] or "main")
+    keys = ("name", "repo", "path", "revision", "allow_patterns", "ignore_patterns", "check_model")
+    return [
+        {
+            **{key: model[key] for key in keys if model[key] is not None},
+            "root": root,
+            "verify": model["verify"] or verify,
+            "allow_pickle": model.get("allow_pickle", allow_pickle),
+            **({"keep": keep, "keep_revisions": named[model["repo"]]} if keep is not None and model["repo"] else {}),
+        }
+        for model in wanted
+    ]
+
+
 def models_result(
     wanted: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
@@ -120,6 +140,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Name them."""
         return {
+            "models_glances": models_glances,
             "models_problems": models_problems,
             "models_result": models_result,
             "models_wanted": models_wanted,

@@ -25,10 +25,9 @@ options:
     elements: dict
     required: true
   known:
-    description: The keys that an entry may have.
+    description: The keys that an entry may have. The default is those of C(vllm_models).
     type: list
     elements: str
-    required: true
   host:
     description: C(ansible_facts.vllm), to look at who has the ports as well.
     type: dict
@@ -54,7 +53,7 @@ _value:
 
 
 def vllm_problems(
-    models: Sequence[Mapping[str, Any]], known: Collection[str], host: Mapping[str, Any] | None = None
+    models: Sequence[Mapping[str, Any]], known: Collection[str] = entries.KEYS, host: Mapping[str, Any] | None = None
 ) -> list[str]:
     """Return what is wrong with the entries, by themselves and on a host with these facts."""
     problems = entries.entry_problems(models, known)
@@ -77,13 +76,14 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "vllm_problems": vllm_problems,
-            "vllm_unknown_variables": lambda names, known: entries.unknown_variables(list(names), list(known)),
+            "vllm_unknown_variables": lambda names: entries.unknown_variables(list(names), entries.VARIABLES),
             "vllm_known_options": options.known_options,
             "vllm_superfluous": vllm_superfluous,
             "vllm_wanted": entries.wanted,
             "vllm_models_list": entries.models,
             "vllm_wishes": lambda models, paths, defaults, host: vars(entries.wishes(models, paths, defaults, host)),
             "vllm_instances": entries.instances,
+            "vllm_secrets": entries.secrets,
             "vllm_endpoints": entries.endpoints,
             "vllm_plan_table": tables.plan_lines,
             "vllm_report": tables.report_lines,

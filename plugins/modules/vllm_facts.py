@@ -10,7 +10,8 @@ version_added: 0.1.0
 short_description: Gather what a host has of vLLM, and what it has for it
 description:
   - Returns in C(ansible_facts.vllm) which engines are installed, which instances exist and run, who listens on the
-    ports that instances are to have, and the host's memory, processors and free disk space.
+    ports that instances are to have, which models need nothing done, and the host's memory, processors and free disk
+    space. C(ansible_facts.gpu) is what M(llm.serving.gpu_facts) returns.
   - It is one look at the host that the role C(llm.serving.vllm) bases its decisions on.
 options:
   root:
@@ -39,6 +40,70 @@ options:
     type: list
     elements: path
     default: []
+  files:
+    description: Files to return the SHA-1 of.
+    type: list
+    elements: path
+    default: []
+  models:
+    description:
+      - Models to glance at, with the options of M(llm.serving.hf_model). One that is there, pinned and proved is
+        returned as that module would return it; about others it has to be asked.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the entry.
+        type: str
+        required: true
+      repo:
+        description: The repository.
+        type: str
+      path:
+        description: The directory of a model that did not come by M(llm.serving.hf_model).
+        type: path
+      revision:
+        description: The revision.
+        type: str
+      root:
+        description: Directory of all models.
+        type: path
+        default: /srv/models
+      verify:
+        description: How to verify.
+        type: str
+        default: quick
+      allow_patterns:
+        description: Patterns of files to fetch.
+        type: list
+        elements: str
+        default: []
+      ignore_patterns:
+        description: Patterns of files not to fetch.
+        type: list
+        elements: str
+        default: []
+      allow_pickle:
+        description: Whether files may be there that run code when they are loaded.
+        type: bool
+        default: false
+      check_model:
+        description: Whether to demand what an engine needs.
+        type: bool
+        default: true
+      keep:
+        description: How many other revisions stay.
+        type: int
+      keep_revisions:
+        description: Revisions that stay in any case.
+        type: list
+        elements: str
+        default: []
+  gpu_timeout:
+    description: Seconds to wait for an answer of the GPUs' tools.
+    type: float
+    default: 10
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying target.
@@ -93,8 +158,15 @@ ansible_facts:
         numa_nodes: 2
         free_bytes: {/opt/vllm: 80000000000}
         missing_paths: []
+        files: {/opt/llm-serving/tools/requirements.txt: 0f3a…}
+        models:
+          qwen32b: {path: /srv/models/Qwen/Qwen2.5-32B-Instruct/5ede…, commit: 5ede…, verified: quick, present: true}
+    gpu:
+      description: The host's GPUs, see M(llm.serving.gpu_facts).
+      type: dict
 """
 
+import hashlib
 import os
 import platform
 import pwd
@@ -108,8 +180,26 @@ from ..module_utils.engines.installed import current_engine, free_bytes, install
 from ..module_utils.engines.instances import existing_instances
 from ..module_utils.engines.listeners import listeners
 from ..module_utils.engines.systemd import unit_states
+from ..module_utils.gpu import facts as gpu
+from ..module_utils.hub.glance import glance_at_folder, glance_at_snapshot
+from ..module_utils.hub.names import Selection
+from ..module_utils.hub.snapshot import Outcome, Wish
 
 NUMA = Path("/sys/devices/system/node")
+MODEL: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "repo": {"type": "str"},
+    "path": {"type": "path"},
+    "revision": {"type": "str"},
+    "root": {"type": "path", "default": "/srv/models"},
+    "verify": {"type": "str", "default": "quick"},
+    "allow_patterns": {"type": "list", "elements": "str", "default": []},
+    "ignore_patterns": {"type": "list", "elements": "str", "default": []},
+    "allow_pickle": {"type": "bool", "default": False},
+    "check_model": {"type": "bool", "default": True},
+    "keep": {"type": "int"},
+    "keep_revisions": {"type": "list", "elements": "str", "default": []},
+}
 
 
 def main() -> None:
@@ -122,13 +212,20 @@ def main() -> None:
             "python": {"type": "str", "default": "python3"},
             "ports": {"type": "list", "elements": "int", "default": []},
             "paths": {"type": "list", "elements": "path", "default": []},
+            "files": {"type": "list", "elements": "path", "default": []},
+            "models": {"type": "list", "elements": "dict", "default": [], "options": MODEL},
+            "gpu_timeout": {"type": "float", "default": 10},
         },
         supports_check_mode=True,
     )
     try:
-        module.exit_json(changed=False, ansible_facts={"vllm": gather(module)})
+        facts = {
+            "vllm": gather(module),
+            "gpu": gpu.gather(gpu.Host(), timeout_seconds=module.params["gpu_timeout"]),
+        }
     except OSError as error:
         module.fail_json(msg=f"this host could not be looked at: {error}")
+    module.exit_json(changed=False, ansible_facts=facts)
 
 
 def gather(module: AnsibleModule) -> dict[str, Any]:
@@ -150,7 +247,51 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "numa_nodes": len(list(NUMA.glob("node[0-9]*"))) or 1,
         "free_bytes": {str(root): free_bytes(root)},
         "missing_paths": [path for path in module.params["paths"] if not Path(path).is_dir()],
+        "files": {path: checksum(Path(path)) for path in module.params["files"]},
+        "models": glances(module.params["models"]),
     }
+
+
+def glances(entries: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the models that need nothing done, as the role models would."""
+    looks = {entry["name"]: glance(entry) for entry in entries}
+    return {
+        name: {
+            "path": str(outcome.path),
+            "repo": outcome.manifest.repo or None,
+            "commit": outcome.manifest.commit or None,
+            "size_bytes": outcome.manifest.size_bytes,
+            "verified": outcome.verified,
+            "present": True,
+        }
+        for name, outcome in looks.items()
+        if outcome
+    }
+
+
+def glance(entry: dict[str, Any]) -> Outcome | None:
+    """Look at one model."""
+    if entry["path"]:
+        return glance_at_folder(Path(entry["path"]), entry["verify"])
+    wish = Wish(
+        repo=entry["repo"],
+        revision=entry["revision"] or "",
+        root=Path(entry["root"]),
+        endpoint="",
+        selection=Selection(tuple(entry["allow_patterns"]), tuple(entry["ignore_patterns"]), entry["allow_pickle"]),
+        verify=entry["verify"],
+        check_model=entry["check_model"],
+        dry_run=True,
+    )
+    return glance_at_snapshot(wish, entry["keep"], entry["keep_revisions"])
+
+
+def checksum(path: Path) -> str | None:
+    """Return a file's SHA-1, which is what Ansible compares files by; None where there is none."""
+    try:
+        return hashlib.sha1(path.read_bytes()).hexdigest()  # noqa: S324
+    except OSError:
+        return None
 
 
 def instances(module: AnsibleModule) -> list[dict[str, str]]:

@@ -76,6 +76,49 @@ options:
         only warned about.
     type: list
     elements: str
+  deployment:
+    description:
+      - How the plans are to be put to work, to learn in the same look at the host what that would change.
+      - The options are those of M(llm.serving.vllm_instances).
+    type: dict
+    suboptions:
+      environment:
+        description: Variables for every engine of the host.
+        type: dict
+        default: {}
+      secrets:
+        description: Variables that are never shown, by the names of the instances.
+        type: dict
+        default: {}
+      unit:
+        description: Content of the template unit.
+        type: str
+        default: ""
+      engine:
+        description: Which engine the instances are to run.
+        type: str
+        default: ""
+      link:
+        description: Link that the unit starts the engine by.
+        type: path
+      link_target:
+        description: What O(deployment.link) is to point to.
+        type: str
+      options_file:
+        description: File with the names of the options that the engine knows.
+        type: path
+      config_dir:
+        description: Folder of the instances' files.
+        type: path
+        default: /etc/vllm
+      unit_dir:
+        description: Folder of the template unit.
+        type: path
+        default: /etc/systemd/system
+      group:
+        description: Group that may read the YAML files.
+        type: str
+        default: vllm
 author:
   - The llm.serving maintainers (@llm-serving)
 attributes:
@@ -215,6 +258,20 @@ plans:
       type: list
       elements: str
       returned: always
+actions:
+  description: What is to be done to each instance, V(unchanged), V(started), V(restarted) or V(removed).
+  returned: with O(deployment)
+  type: dict
+  sample: {qwen32b: restarted, small: unchanged}
+pending:
+  description: Whether anything of the host differs from what the plans ask for.
+  returned: with O(deployment)
+  type: bool
+problems:
+  description: What is wrong with the instances.
+  returned: failure, with O(deployment)
+  type: list
+  elements: str
 refusal:
   description: Why there is no plan.
   returned: failure
@@ -226,7 +283,13 @@ refusal:
     remedy: "more GPUs: tensor_parallel_size: 4"
 """
 
+import os
+from pathlib import Path
+
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.llm.serving.plugins.module_utils.engines.entries import instances
+from ansible_collections.llm.serving.plugins.module_utils.engines.instances import Instance
+from ansible_collections.llm.serving.plugins.module_utils.engines.keeper import Keeper, Wanted
 from ansible_collections.llm.serving.plugins.module_utils.sizing.errors import SizingError
 from ansible_collections.llm.serving.plugins.module_utils.sizing.hardware import devices_from_facts
 from ansible_collections.llm.serving.plugins.module_utils.sizing.model_files import read_model
@@ -248,6 +311,21 @@ ARGUMENTS = {
     "vllm_version": {"type": "str", "default": "0.33.0"},
     "reserved_bytes": {"type": "int", "default": 0},
     "running": {"type": "list", "elements": "str"},
+    "deployment": {
+        "type": "dict",
+        "options": {
+            "environment": {"type": "dict", "default": {}},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "unit": {"type": "str", "default": ""},
+            "engine": {"type": "str", "default": ""},
+            "link": {"type": "path"},
+            "link_target": {"type": "str"},
+            "options_file": {"type": "path"},
+            "config_dir": {"type": "path", "default": "/etc/vllm"},
+            "unit_dir": {"type": "path", "default": "/etc/systemd/system"},
+            "group": {"type": "str", "default": "vllm"},
+        },
+    },
 }
 
 
@@ -276,6 +354,29 @@ def host_from(params: dict) -> Host:
     )
 
 
+def compare(module: AnsibleModule, plans: list[dict]) -> dict:
+    """What putting the plans to work would change. Leaves the module when they cannot be."""
+    options = module.params["deployment"]
+    secrets = [{"name": name, "secrets": values} for name, values in options["secrets"].items()]
+    entries = instances(secrets, plans, options["environment"], {})
+    wanted = Wanted(
+        instances=tuple(Instance.parse(entry) for entry in entries),
+        unit_text=options["unit"],
+        engine=options["engine"],
+        group=options["group"],
+        config_dir=Path(options["config_dir"]),
+        unit_dir=Path(options["unit_dir"]),
+        options_file=Path(options["options_file"] or os.devnull),
+        link=Path(options["link"]) if options["link"] else None,
+        link_target=options["link_target"] or "",
+    )
+    keeper = Keeper(module, wanted, dry=True)
+    problems = keeper.problems()
+    if problems:
+        module.fail_json(msg="nothing was changed: " + "; ".join(problems), problems=problems)
+    return {"actions": keeper.keep(), "pending": keeper.changed}
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
@@ -287,7 +388,11 @@ def main() -> None:
         module.fail_json(msg=str(error), refusal=error.as_dict())
     except ValueError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, plans=plans)
+    try:
+        comparison = compare(module, plans) if module.params["deployment"] else {}
+    except OSError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, plans=plans, **comparison)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,73 @@ OUTDATED = ("disable_log_requests", "swap_space", "num_scheduler_steps", "use_v2
 SOURCE = ("revision", "verify", "allow_patterns", "ignore_patterns", "allow_pickle")
 KEPT_BACK = (*SOURCE, "state", "secrets", "model")
 DEFAULT_PORT = 8000
+# The keys of an entry and the role's variables, as its specification has them: reading that takes a run longer than
+# everything else that is done with them.
+KEYS = (
+    "name",
+    "model",
+    "revision",
+    "verify",
+    "allow_patterns",
+    "ignore_patterns",
+    "allow_pickle",
+    "state",
+    "host",
+    "port",
+    "served_model_name",
+    "profile",
+    "device",
+    "gpus",
+    "gpu_indices",
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "data_parallel_size",
+    "concurrency",
+    "dtype",
+    "kv_cache_dtype",
+    "quantization",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "gpu_memory_utilization",
+    "kv_cache_memory_bytes",
+    "cpu_kv_cache_gib",
+    "block_size",
+    "measured_overhead_bytes",
+    "enforce_eager",
+    "trust_remote_code",
+    "enable_log_requests",
+    "disable_log_requests",
+    "swap_space",
+    "num_scheduler_steps",
+    "use_v2_block_manager",
+    "worker_use_ray",
+    "environment",
+    "secrets",
+    "extra_args",
+)
+VARIABLES = (
+    "vllm_state",
+    "vllm_models",
+    "vllm_model_defaults",
+    "vllm_variant",
+    "vllm_version",
+    "vllm_requirements",
+    "vllm_allow_vulnerable",
+    "vllm_python",
+    "vllm_keep",
+    "vllm_install_environment",
+    "vllm_packages",
+    "vllm_host",
+    "vllm_api_key",
+    "vllm_environment",
+    "vllm_alloc_conf",
+    "vllm_reserved_gib",
+    "vllm_unit_settings",
+    "vllm_checks",
+    "vllm_start_timeout_seconds",
+    "vllm_defer_changes",
+)
 HIDDEN_FOLDERS = ("/home/", "/root/", "/run/user/")  # by the unit's ProtectHome
 
 
@@ -133,6 +200,11 @@ def wishes(
         )
         warnings[name] = list(translation.warnings)
     return Wishes(asked_for, warnings)
+
+
+def secrets(entries: Sequence[Mapping[str, Any]], of_host: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return what nobody may see, by instance."""
+    return {str(entry["name"]): {**of_host, **(entry.get("secrets") or {})} for entry in wanted(entries)}
 
 
 def instances(

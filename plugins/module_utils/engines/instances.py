@@ -39,6 +39,13 @@ class Instance:
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def parse(cls, entry: Mapping[str, Any]) -> Instance:
+        """Read a dictionary with the attributes as its keys."""
+        environment = {name: str(value) for name, value in entry["environment"].items()}
+        secrets = {name: str(value) for name, value in entry["secrets"].items()}
+        return cls(entry["name"], entry["config"], environment, secrets)
+
     def config_text(self) -> str:
         """Return its YAML file."""
         lines = [f"{key}: {_yaml(value)}\n" for key, value in self.config.items()]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from ansible_collections.llm.serving.plugins.module_utils.engines import entries
 from ansible_collections.llm.serving.plugins.module_utils.engines.entries import (
     entry_problems,
     instances,
@@ -114,3 +117,10 @@ def test_the_url_is_one_that_answers_on_the_host_itself(host: str, expected: str
 def test_large_models_may_load_longer() -> None:
     assert start_timeout_seconds(plan(), 0) == 600 + 8 * 64
     assert start_timeout_seconds(plan(), 90) == 90
+
+
+def test_keys_and_variables_are_those_of_the_roles_specification():
+    path = Path(__file__).resolve().parents[3] / "roles" / "vllm" / "meta" / "argument_specs.yml"
+    options = yaml.safe_load(path.read_text("utf-8"))["argument_specs"]["main"]["options"]
+    assert sorted(entries.KEYS) == sorted(options["vllm_models"]["options"])
+    assert sorted(entries.VARIABLES) == sorted(options)
