@@ -27,10 +27,10 @@ def gateway_routes(
         raise AnsibleFilterError(str(error)) from error
 
 
-def gateway_backends(routes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Group routes into one backend for each model."""
+def gateway_backends(routes: Sequence[Mapping[str, Any]], mixed: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Group routes into one backend for each model; those named in mixed may be on both engines."""
     try:
-        return [backend.as_dict() for backend in backends(routes)]
+        return [backend.as_dict() for backend in backends(routes, mixed)]
     except GatewayError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -1,13 +1,14 @@
 """From an inventory to routes: which model is served where.
 
-A model that several hosts serve has one backend with one server for each of them.
+A model that several hosts serve has one backend with one server for each of them. Where both engines serve it, each
+server's health is that of a second backend, which takes no requests and knows how its engine is asked.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .errors import GatewayError
@@ -23,6 +24,7 @@ class Server:
     """One engine that serves a model."""
 
     name: str
+    engine: str
     address: str
     port: int
 
@@ -33,23 +35,28 @@ class Backend:
 
     name: str
     model: str
-    engine: str
     servers: tuple[Server, ...]
+
+    @property
+    def engines(self) -> list[str]:
+        """The engines that serve the model, one or both."""
+        return sorted({server.engine for server in self.servers})
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a template."""
         return {
             "name": self.name,
             "model": self.model,
-            "engine": self.engine,
-            "servers": [{"name": s.name, "address": s.address, "port": s.port} for s in self.servers],
+            "engines": self.engines,
+            "servers": [asdict(server) for server in self.servers],
         }
 
 
-def backends(routes: Iterable[Mapping[str, Any]]) -> list[Backend]:
+def backends(routes: Iterable[Mapping[str, Any]], mixed: Collection[str] = ()) -> list[Backend]:
     """Group routes (model, engine, host, address, port) by model, in order of the models' names.
 
-    Raises GatewayError for a name that cannot be routed, a model on two engines, and a server named twice.
+    mixed names the models that may be on both engines. Raises GatewayError for a name that cannot be routed, any other
+    model on both engines, and a server named twice.
     """
     by_model: dict[str, list[Mapping[str, Any]]] = {}
     for route in routes:
@@ -63,28 +70,28 @@ def backends(routes: Iterable[Mapping[str, Any]]) -> list[Backend]:
             )
         name = _backend_name(model, names)
         names.add(name)
-        found.append(_backend(name, model, by_model[model]))
+        found.append(_backend(name, model, by_model[model], model in mixed))
     return found
 
 
-def _backend(name: str, model: str, routes: list[Mapping[str, Any]]) -> Backend:
-    engines = sorted({str(route["engine"]) for route in routes})
-    if len(engines) > 1:
-        raise GatewayError(
-            f"gateway_routes: the model {model!r} is served by {' and '.join(engines)}; answers would differ from one "
-            "request to the next. Give one of them another name."
-        )
-    if engines[0] not in ENGINES:
-        raise GatewayError(f"gateway_routes: the engine {engines[0]!r} of {model!r} is none of {', '.join(ENGINES)}")
+def _backend(name: str, model: str, routes: list[Mapping[str, Any]], is_mixed: bool) -> Backend:
     servers: dict[str, Server] = {}
     for route in routes:
-        host = str(route["host"])
+        host, engine = str(route["host"]), str(route["engine"])
+        if engine not in ENGINES:
+            raise GatewayError(f"gateway_routes: the engine {engine!r} of {model!r} is none of {', '.join(ENGINES)}")
         if not SERVER_NAME.fullmatch(host):
             raise GatewayError(f"gateway_routes: {host!r} is no name for a server; use letters, digits and . _ : -")
         if host in servers:
             raise GatewayError(f"gateway_routes: the model {model!r} stands twice on host {host}")
-        servers[host] = Server(host, str(route["address"]), int(route["port"]))
-    return Backend(name, model, engines[0], tuple(servers[host] for host in sorted(servers)))
+        servers[host] = Server(host, engine, str(route["address"]), int(route["port"]))
+    backend = Backend(name, model, tuple(servers[host] for host in sorted(servers)))
+    if len(backend.engines) > 1 and not is_mixed:
+        raise GatewayError(
+            f"gateway_routes: the model {model!r} is served by {' and '.join(backend.engines)}; answers would differ "
+            "from one request to the next. Give one of them another name, or add the model to gateway_mixed_models."
+        )
+    return backend
 
 
 def _backend_name(model: str, taken: set[str]) -> str:

@@ -15,7 +15,7 @@ def test_hosts_of_a_model_share_a_backend() -> None:
     (backend,) = backends([route("qwen32b", "gpu2"), route("qwen32b", "gpu1")])
     assert backend.name == "model-qwen32b"
     assert [server.name for server in backend.servers] == ["gpu1", "gpu2"]
-    assert backend.servers[0] == Server("gpu1", "10.0.0.1", 8010)
+    assert backend.servers[0] == Server("gpu1", "vllm", "10.0.0.1", 8010)
 
 
 def test_names_that_look_alike_get_backends_of_their_own() -> None:
@@ -45,7 +45,20 @@ def test_hosts_that_would_break_out_of_the_configuration_are_refused(host: str) 
 
 def test_a_model_on_two_engines_is_refused() -> None:
     with pytest.raises(GatewayError, match=r"'a' is served by ollama and vllm"):
-        backends([route("a", "gpu1", "vllm"), route("a", "edge1", "ollama")])
+        backends([route("a", "gpu1", "vllm"), route("a", "edge1", "ollama")], mixed=["b"])
+
+
+def test_a_model_on_two_engines_on_purpose() -> None:
+    (backend,) = backends([route("a", "gpu1", "vllm"), route("a", "edge1", "ollama", 11434)], mixed=["a"])
+    assert backend.as_dict() == {
+        "name": "model-a",
+        "model": "a",
+        "engines": ["ollama", "vllm"],
+        "servers": [
+            {"name": "edge1", "engine": "ollama", "address": "10.0.0.1", "port": 11434},
+            {"name": "gpu1", "engine": "vllm", "address": "10.0.0.1", "port": 8010},
+        ],
+    }
 
 
 def test_an_unknown_engine_is_refused() -> None:
