@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.engines.vulnerabilities import problems, report
+from ..module_utils.engines.vulnerabilities import problems, report, warnings
 
 
 def engine_vulnerabilities(version: str, engine: str) -> dict[str, Any]:
@@ -29,9 +29,21 @@ def engine_problems(version: str, engine: str) -> list[str]:
         return []
 
 
+def engine_warnings(version: str, engine: str, allowed: bool) -> list[str]:
+    """Return what is wrong with a version that is served all the same."""
+    try:
+        return warnings(engine, version, allowed)
+    except ValueError:
+        return []
+
+
 class FilterModule:
     """Filters of the engine roles."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"engine_problems": engine_problems, "engine_vulnerabilities": engine_vulnerabilities}
+        return {
+            "engine_problems": engine_problems,
+            "engine_vulnerabilities": engine_vulnerabilities,
+            "engine_warnings": engine_warnings,
+        }

@@ -81,27 +81,28 @@ VULNERABILITIES = (
 )
 
 
-def release(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version; what follows them (.post1, rc2, +cpu) is not looked at.
+def release(version: str) -> tuple[tuple[int, ...], bool]:
+    """Return the numbers of a version, and whether it is final: what was fixed in 0.8.5 need not be in 0.8.5rc1.
 
-    Raises ValueError when there are none.
+    Whatever else follows the numbers (.post1, +cpu, a package's revision) comes after the release and has its fixes.
+    Raises ValueError when there are no numbers.
     """
-    match = re.match(r"v?(\d+(?:\.\d+)*)", version.strip())
+    match = re.match(r"v?(\d+(?:\.\d+)*)[.-]?(a|b|c|rc|alpha|beta|pre|dev)?", version.strip().lower())
     if not match:
         raise ValueError(f"{version!r} is no version; expected numbers with dots, for instance 0.33.0")
     numbers = [int(number) for number in match.group(1).split(".")]
     while numbers and numbers[-1] == 0:
         numbers.pop()
-    return tuple(numbers)
+    return tuple(numbers), match.group(2) is None
 
 
 def vulnerabilities_of(engine: str, version: str) -> list[Vulnerability]:
-    """Return what is known of a version, worst first."""
-    numbers = release(version)
+    """Return what is known of a version, worst first. A pre-release counts as the release for what came in with it."""
+    this = release(version)
     found = [
         entry
         for entry in VULNERABILITIES
-        if entry.engine == engine and release(entry.introduced) <= numbers < release(entry.fixed)
+        if entry.engine == engine and release(entry.introduced)[0] <= this[0] and this < release(entry.fixed)
     ]
     return sorted(found, key=lambda entry: (-SEVERITIES.index(entry.severity), entry.identifier))
 
@@ -126,9 +127,18 @@ def problems(engine: str, version: str) -> list[str]:
     found = [entry for entry in vulnerabilities_of(engine, version) if entry.severity != "medium"]
     if not found:
         return []
+    return [f"{_sentence(engine, version, found)}; set {engine}_allow_vulnerable to true to serve it all the same"]
+
+
+def warnings(engine: str, version: str, allowed: bool) -> list[str]:
+    """Return what is wrong with a version that is served all the same: mediums, and where it is allowed the rest."""
+    found = [entry for entry in vulnerabilities_of(engine, version) if allowed or entry.severity == "medium"]
+    return [_sentence(engine, version, found)] if found else []
+
+
+def _sentence(engine: str, version: str, found: list[Vulnerability]) -> str:
     fixed = max((entry.fixed for entry in found), key=release)
-    holes = "; ".join(f"{entry.identifier} ({entry.severity}): {entry.summary}" for entry in found)
-    return [
-        f"{engine}_version: {version} has known vulnerabilities ({holes}). Expected {fixed} or later; set "
-        f"{engine}_allow_vulnerable to true to serve it all the same"
-    ]
+    holes = "; ".join(
+        f"{entry.identifier} ({entry.severity}, fixed in {entry.fixed}): {entry.summary}" for entry in found
+    )
+    return f"{engine}_version: {version} has known vulnerabilities ({holes}). Expected {fixed} or later"

@@ -10,6 +10,7 @@ from ansible_collections.llm.serving.plugins.module_utils.engines.vulnerabilitie
     release,
     report,
     vulnerabilities_of,
+    warnings,
 )
 
 
@@ -59,16 +60,38 @@ def test_the_worst_come_first_and_the_report_says_what_would_help() -> None:
 
 def test_a_problem_names_the_holes_and_both_ways_out() -> None:
     (sentence,) = problems("ollama", "0.17.0")
-    assert sentence.startswith("ollama_version: 0.17.0 has known vulnerabilities (CVE-2026-7482 (critical): ")
+    assert sentence.startswith(
+        "ollama_version: 0.17.0 has known vulnerabilities (CVE-2026-7482 (critical, fixed in 0.17.1): "
+    )
     assert "Expected 0.17.1 or later" in sentence
     assert "ollama_allow_vulnerable" in sentence
     assert problems("vllm", "0.31.0") == []  # mediums alone
     assert problems("ollama", "0.32.15-2") == []
 
 
-@pytest.mark.parametrize("version", ["0.8.5", "v0.8.5", "0.8.5.post1", "0.8.5rc1", "0.8.5+cpu", " 0.8.5 ", "0.8.5.0"])
-def test_what_follows_the_numbers_does_not_matter(version: str) -> None:
-    assert release(version) == (0, 8, 5)
+def test_mediums_are_warned_of_and_the_rest_where_it_is_allowed() -> None:
+    (sentence,) = warnings("vllm", "0.31.0", allowed=False)
+    assert "CVE-2026-115911 (medium, fixed in 0.32.0)" in sentence
+    assert "Expected 0.32.0 or later" in sentence
+    assert warnings("ollama", "0.17.0", allowed=False) == []
+    assert "CVE-2026-7482 (critical, fixed in 0.17.1)" in warnings("ollama", "0.17.0", allowed=True)[0]
+    assert warnings("vllm", "0.33.0", allowed=True) == []
+
+
+@pytest.mark.parametrize("version", ["0.8.5", "v0.8.5", "0.8.5.post1", "0.8.5+cpu", " 0.8.5 ", "0.8.5.0", "0.8.5-2"])
+def test_what_comes_after_a_release_counts_as_the_release(version: str) -> None:
+    assert release(version) == ((0, 8, 5), True)
+
+
+@pytest.mark.parametrize("version", ["0.8.5rc1", "0.8.5-rc0", "0.8.5.dev3+g1234567", "0.8.5a1", "0.8.5-beta"])
+def test_what_comes_before_a_release_does_not_have_its_fixes(version: str) -> None:
+    assert release("0.8.4") < release(version) < release("0.8.5")
+    assert "CVE-2025-32444" in identifiers("vllm", version)
+
+
+def test_numbers_are_compared_as_numbers() -> None:
+    assert "CVE-2026-7482" not in identifiers("ollama", "0.100.0")
+    assert "CVE-2026-7482" in identifiers("ollama", "0.9.6")
 
 
 @pytest.mark.parametrize("version", ["", "latest", "."])
