@@ -24,6 +24,7 @@ APP_NEXT = "app-next-0123456789abcdefghijklmnopqrs"
 APP_EXPIRED = "app-expired-0123456789abcdefghijklmnop"
 GREEDY = "greedy-0123456789abcdefghijklmnopqrstuv"
 NARROW = "narrow-0123456789abcdefghijklmnopqrstuv"
+ENGINE_KEY = "engine-0123456789abcdefghijklmnopqrstuv"
 KEYS = (APP, APP_NEXT, APP_EXPIRED, GREEDY, NARROW)
 CHAT = "/v1/chat/completions"
 
@@ -106,21 +107,31 @@ class Door:
 
     def raw(self, data: bytes, timeout: float = 20) -> bytes:
         """Send bytes as they are and return all that comes back until the connection ends."""
-        received = b""
-        with self.socket(timeout) as connection:
-            connection.sendall(data)
-            while True:
-                try:
-                    chunk = connection.recv(65536)
-                except (ConnectionResetError, ssl.SSLEOFError):
-                    return received
-                if not chunk:
-                    return received
-                received += chunk
+        connection = self.socket(timeout)
+        connection.sendall(data)
+        return rest(connection)
+
+
+def rest(connection: ssl.SSLSocket) -> bytes:
+    """Return all that comes until the connection ends, however it does."""
+    received = b""
+    with connection:
+        while True:
+            try:
+                chunk = connection.recv(65536)
+            except (ConnectionResetError, ssl.SSLEOFError):
+                return received
+            if not chunk:
+                return received
+            received += chunk
 
 
 def question(model: str, tokens: int, **options: Any) -> dict[str, Any]:
-    return {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": tokens, **options}
+    """A chat of exactly so many tokens. Engines may send several tokens in a piece, so they are asked for their number."""
+    if options.get("stream"):
+        options["stream_options"] = {"include_usage": True}
+    body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": tokens}
+    return {**body, "ignore_eos": True, **options}
 
 
 def chunks(response: http.client.HTTPResponse) -> Iterator[Any]:
@@ -132,6 +143,12 @@ def chunks(response: http.client.HTTPResponse) -> Iterator[Any]:
                 return
             yield json.loads(data)
     raise AssertionError("the stream ended without [DONE]")
+
+
+def tokens_of(response: http.client.HTTPResponse) -> int:
+    """Read a streamed reply to its end and return how many tokens it had."""
+    *_, last = chunks(response)
+    return last["usage"]["completion_tokens"]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-ENGINES = ("edge1", "edge2")
+ENGINES = {"cpu1": 8010, "edge1": 11434}
 # Connects to every address:port of its input and prints those that let it in.
 KNOCK = """
 import socket, sys
@@ -40,7 +40,7 @@ def listening(guest, addresses):
 
 
 def test_engines_do_listen_on_the_network(listening, addresses):
-    assert {f"{addresses[name]}:11434" for name in ENGINES} <= listening
+    assert {f"{addresses[name]}:{port}" for name, port in ENGINES.items()} <= listening
 
 
 def test_the_outsider_finds_ssh_and_the_door_alone(guest, listening, addresses):
@@ -57,16 +57,17 @@ def test_the_outsider_finds_no_port_that_is_not_listed(guest, addresses):
 
 
 def test_engines_do_not_reach_each_other(guest, addresses):
-    assert reached(guest("edge1"), [f"{addresses['edge2']}:11434"]) == set()
+    assert reached(guest("edge1"), [f"{addresses['cpu1']}:8010"]) == set()
+    assert reached(guest("cpu1"), [f"{addresses['edge1']}:11434"]) == set()
 
 
 def test_the_gateway_reaches_the_engines(guest, addresses):
-    engines = {f"{addresses[name]}:11434" for name in ENGINES}
+    engines = {f"{addresses[name]}:{port}" for name, port in ENGINES.items()}
     assert reached(guest("gate"), engines) == engines
 
 
 def test_loopback_stays_open_for_management_over_ssh(guest):
-    assert "tiny:latest" in guest("edge1").check_output("OLLAMA_HOST=127.0.0.1 ollama list")
+    assert "tiny:latest" in guest("edge1").check_output("OLLAMA_HOST=127.0.0.1 /opt/ollama/current/bin/ollama list")
 
 
 @pytest.mark.parametrize("name", ["gate", *ENGINES])
@@ -79,7 +80,7 @@ def test_rules_came_back_and_nobody_waits_to_take_them_back(guest, name):
 
 
 def test_tables_of_others_are_left_alone_and_do_not_take_ours_away(guest):
-    host = guest("edge2")
+    host = guest("edge1")
     host.check_output("nft add table inet somebody_else")
     host.check_output("systemctl reload llm-firewall")
     assert "somebody_else" in host.check_output("nft list tables")
@@ -89,9 +90,19 @@ def test_tables_of_others_are_left_alone_and_do_not_take_ours_away(guest):
     assert "somebody_else" not in host.check_output("nft list tables")
 
 
-@pytest.mark.parametrize(("name", "unit"), [("gate", "haproxy"), ("gate", "llm-firewall"), ("edge1", "llm-firewall")])
-def test_units_are_confined(guest, name, unit):
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("gate", "haproxy"),
+        ("cpu1", "vllm@tiny"),
+        ("edge1", "ollama"),
+        *((name, "llm-firewall") for name in ("gate", *ENGINES)),
+    ],
+)
+def test_units_at_work_are_confined(guest, name, unit):
+    """By the unit that runs, with what the distribution and drop-ins add; all templates: tests/unit/test_hardening.py."""
     host = guest(name)
+    assert host.service(unit).is_running
     verdict = host.check_output(f"systemd-analyze security --no-pager {unit} | tail -1")
     assert float(re.search(r"level for \S+: ([0-9.]+)", verdict)[1]) <= 2.0
     assert host.run(f"systemd-analyze verify {unit}.service").stdout == ""

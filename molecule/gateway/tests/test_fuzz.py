@@ -1,0 +1,73 @@
+"""The engine's own description of its API, tried through the door by a fuzzer that nobody here wrote."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import APP, ENGINE_KEY, Door
+
+SCHEMATHESIS = "schemathesis==4.32.5"
+SECONDS = 25
+ALLOWED = ("/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
+# Bounds for a machine that cannot generate without end; a name that is known, so that requests get past the gateway.
+BOUNDS: dict[str, dict[str, Any]] = {
+    "model": {"type": "string", "enum": ["tiny"]},
+    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), {"type": "integer", "maximum": 8}),
+    "n": {"type": "integer", "maximum": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def description(guest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """vLLM's own OpenAPI description, cut down to what the gateway lets through."""
+    fetch = (
+        "import sys, urllib.request as u; "
+        "r = u.Request('http://127.0.0.1:8010/openapi.json', headers={'Authorization': 'Bearer ' + sys.argv[1]}); "
+        "print(u.urlopen(r, timeout=20).read().decode())"
+    )
+    whole = json.loads(guest("cpu1").check_output("python3 -c %s %s", fetch, ENGINE_KEY))
+    assert len(whole["paths"]) > len(ALLOWED)
+    whole["paths"] = {path: item for path, item in whole["paths"].items() if path in ALLOWED}
+    assert set(whole["paths"]) >= {"/v1/models", "/v1/chat/completions", "/v1/completions"}
+    for schema in whole["components"]["schemas"].values():
+        properties = schema.get("properties", {})
+        bounds = {name: bound for name, bound in BOUNDS.items() if name in properties}
+        properties.update(bounds)
+        if "model" in bounds:
+            schema["required"] = sorted({*schema.get("required", []), *bounds})
+    path = tmp_path_factory.mktemp("fuzz") / "openapi.json"
+    path.write_text(json.dumps(whole))
+    return path
+
+
+def test_a_fuzzer_gets_answers_in_openais_shape_and_nothing_else(gate, door: Door, description: Path) -> None:
+    begun = gate.check_output("date +%s")
+    report = description.with_name("har.json")
+    run = subprocess.run(
+        [
+            "uv", "tool", "run", f"--from={SCHEMATHESIS}", "schemathesis", "run", description,
+            f"--url=https://{door.address}", f"--tls-verify={door.ca}", f"--header=Authorization: Bearer {APP}",
+            "--phases=coverage,fuzzing", "--checks=not_a_server_error", "--continue-on-failure", "--no-shrink",
+            f"--max-time={SECONDS}", "--request-timeout=10", "--workers=2", "--seed=1",
+            "--suppress-health-check=all", "--warnings=off", f"--report-har-path={report}",
+        ],
+        capture_output=True, text=True, check=False, timeout=SECONDS * 4,
+    )  # fmt: skip
+    entries = json.loads(report.read_text())["log"]["entries"]
+    answers = [(entry["request"], entry["response"]) for entry in entries if entry["response"]["status"]]
+    statuses = [response["status"] for _, response in answers]
+    assert len(answers) > 100, run.stdout
+    assert {200, 400} <= set(statuses), run.stdout
+    for request, response in answers:
+        if response["status"] >= 500:
+            error = json.loads(response["content"]["text"])["error"]
+            assert {"message", "type", "code"} <= set(error), (request, response)
+    lines = gate.check_output(f"journalctl -u haproxy -o cat --no-pager --since=@{begun} | grep '^{{'").splitlines()
+    served = {entry["path"] for entry in map(json.loads, lines) if entry.get("server", "<NOSRV>") != "<NOSRV>"}
+    assert served
+    assert served <= set(ALLOWED)
+    assert door.chat().status == 200
