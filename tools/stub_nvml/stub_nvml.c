@@ -26,6 +26,10 @@ typedef struct device {
     int capability_major, capability_minor, numa, switch_links, fabric_state;
     int mig;                         /* -1: the card has no MIG */
     int handle_error, memory_error;  /* NVML return codes that the calls answer with */
+    int has_health;                  /* any of the following was given */
+    unsigned utilization, temperature, power_milliwatts, power_limit_milliwatts;
+    unsigned rows_corrected, rows_uncorrected, rows_pending, rows_failed;
+    unsigned long long ecc_corrected, ecc_uncorrected, clock_reasons;
     struct device *migs;
 } device;
 
@@ -53,7 +57,23 @@ static void copy(char *to, const char *text, int number) {
         snprintf(to, TEXT, "%s", text);
 }
 
+static int set_health(device *d, const char *key, const char *value) {
+    unsigned long long number = strtoull(value, NULL, 0);
+    if (!strcmp(key, "utilization")) d->utilization = (unsigned)number;
+    else if (!strcmp(key, "temperature")) d->temperature = (unsigned)number;
+    else if (!strcmp(key, "power_milliwatts")) d->power_milliwatts = (unsigned)number;
+    else if (!strcmp(key, "power_limit_milliwatts")) d->power_limit_milliwatts = (unsigned)number;
+    else if (!strcmp(key, "ecc_corrected")) d->ecc_corrected = number;
+    else if (!strcmp(key, "ecc_uncorrected")) d->ecc_uncorrected = number;
+    else if (!strcmp(key, "clock_reasons")) d->clock_reasons = number;
+    else if (!strcmp(key, "remapped_rows"))
+        sscanf(value, "%u %u %u %u", &d->rows_corrected, &d->rows_uncorrected, &d->rows_pending, &d->rows_failed);
+    else return 0;
+    return d->has_health = 1;
+}
+
 static void set_device(device *d, int number, const char *key, const char *value) {
+    if (set_health(d, key, value)) return;
     if (!strcmp(key, "name")) copy(d->name, value, number);
     else if (!strcmp(key, "uuid")) copy(d->uuid, value, number);
     else if (!strcmp(key, "pci")) copy(d->pci, value, number);
@@ -333,4 +353,55 @@ int nvmlDeviceGetGpuFabricInfoV(device *d, fabric_info_v2 *info) {
     if (!d->fabric_state) return NOT_SUPPORTED;
     info->state = (unsigned char)d->fabric_state;
     return SUCCESS;
+}
+
+typedef struct { unsigned gpu, memory; } utilization;
+
+#define HEALTH OFFERED; if (!d->has_health) return NOT_SUPPORTED
+
+int nvmlDeviceGetUtilizationRates(device *d, utilization *u) {
+    HEALTH;
+    u->gpu = d->utilization;
+    u->memory = 0;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetTemperature(device *d, int sensor, unsigned *celsius) {
+    HEALTH;
+    if (sensor) return INVALID_ARGUMENT;
+    *celsius = d->temperature;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetPowerUsage(device *d, unsigned *milliwatts) { HEALTH; *milliwatts = d->power_milliwatts; return SUCCESS; }
+
+int nvmlDeviceGetEnforcedPowerLimit(device *d, unsigned *milliwatts) {
+    HEALTH;
+    *milliwatts = d->power_limit_milliwatts;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetTotalEccErrors(device *d, int kind, int counter, unsigned long long *count) {
+    HEALTH;
+    if (kind < 0 || kind > 1 || counter < 0 || counter > 1) return INVALID_ARGUMENT;
+    *count = kind ? d->ecc_uncorrected : d->ecc_corrected;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetRemappedRows(device *d, unsigned *corrected, unsigned *uncorrected, unsigned *pending, unsigned *failed) {
+    HEALTH;
+    *corrected = d->rows_corrected;
+    *uncorrected = d->rows_uncorrected;
+    *pending = d->rows_pending;
+    *failed = d->rows_failed;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetCurrentClocksEventReasons(device *d, unsigned long long *reasons) {
+    HEALTH;
+    *reasons = d->clock_reasons;
+    return SUCCESS;
+}
+int nvmlDeviceGetCurrentClocksThrottleReasons(device *d, unsigned long long *reasons) {
+    return nvmlDeviceGetCurrentClocksEventReasons(d, reasons);
 }

@@ -82,7 +82,7 @@ def _split(listen: str) -> tuple[str, str]:
 
 def _address(gateway: str, host: str, engine: str, bind: str, values: Variables) -> str:
     """Return where the gateway reaches an engine that listens on bind."""
-    if bind not in EVERY_ADDRESS and not _is_loopback(bind):
+    if bind not in EVERY_ADDRESS and not is_loopback(bind):
         return bind
     if host == gateway:
         return "127.0.0.1"
@@ -94,7 +94,8 @@ def _address(gateway: str, host: str, engine: str, bind: str, values: Variables)
     )
 
 
-def _is_loopback(bind: str) -> bool:
+def is_loopback(bind: str) -> bool:
+    """Tell whether an address is of the host itself."""
     try:
         return ipaddress.ip_address(bind).is_loopback
     except ValueError:

@@ -1,0 +1,1 @@
+"""What Prometheus is told: the metrics that nobody else has, and where to find all of them."""

@@ -1,0 +1,67 @@
+"""What Prometheus scrapes, from inventories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.llm.serving.plugins.module_utils.monitoring.targets import TargetError, targets
+
+GROUPS = {"gateway": ["gate"], "vllm": ["gpu"], "ollama": ["edge"], "monitoring": ["mon"], "monitored": ["nas"]}
+
+
+def fleet(**changes: Any) -> dict[str, dict[str, Any]]:
+    hosts: dict[str, dict[str, Any]] = {
+        "gate": {
+            "gateway_metrics_address": "10.0.0.1", "monitoring_agent_address": "10.0.0.1", "ansible_host": "gate.x",
+        },
+        "gpu": {
+            "vllm_host": "10.0.0.2", "monitoring_agent_address": "10.0.0.2",
+            "vllm_models": [{"name": "a", "port": 8010}, {"name": "b", "port": 8011}, {"name": "c", "state": "absent"}],
+        },
+        "edge": {"monitoring_agent_address": "*", "ansible_host": "10.0.0.3"},
+        "mon": {},
+        "nas": {"monitoring_agent_address": "fd00::5", "monitoring_agent_port": 9200},
+    }  # fmt: skip
+    for host, values in changes.items():
+        hosts[host].update(values)
+    return hosts
+
+
+def addresses(found: list[dict[str, Any]]) -> dict[str, str]:
+    return {entry["targets"][0]: entry["labels"]["host"] for entry in found}
+
+
+def test_every_job() -> None:
+    found = targets("mon", GROUPS, fleet().__getitem__)
+    assert addresses(found["node"]) == {
+        "10.0.0.1:9100": "gate", "10.0.0.2:9100": "gpu", "10.0.0.3:9100": "edge", "127.0.0.1:9100": "mon",
+        "[fd00::5]:9200": "nas",
+    }  # fmt: skip
+    assert found["vllm"] == [
+        {"targets": ["10.0.0.2:8010"], "labels": {"host": "gpu", "model": "a"}},
+        {"targets": ["10.0.0.2:8011"], "labels": {"host": "gpu", "model": "b"}},
+    ]
+    assert addresses(found["ollama"]) == {"10.0.0.3:9435": "edge"}
+    assert addresses(found["gateway"]) == {"10.0.0.1:8405": "gate"}
+    assert addresses(found["door"]) == {"gate.x:443": "gate"}
+
+
+def test_one_host_is_all() -> None:
+    groups = {"gateway": ["one"], "vllm": ["one"], "monitoring": ["one"]}
+    found = targets("one", groups, lambda host: {"vllm_models": [{"name": "a", "port": 8010}]})
+    every = {address for job in found.values() for address in addresses(job)}
+    assert every == {"127.0.0.1:9100", "127.0.0.1:8010", "127.0.0.1:8405", "127.0.0.1:443"}
+
+
+@pytest.mark.parametrize(
+    ("host", "values", "variable"),
+    [
+        ("gpu", {"monitoring_agent_address": None}, "monitoring_agent_address"),
+        ("gpu", {"vllm_host": "127.0.0.1"}, "vllm_host"),
+        ("gate", {"gateway_metrics_address": "127.0.0.1"}, "gateway_metrics_address"),
+    ],
+)
+def test_what_cannot_be_reached_is_refused(host: str, values: dict[str, Any], variable: str) -> None:
+    with pytest.raises(TargetError, match=rf"{variable}: {host} listens on 127.0.0.1, where the monitor mon cannot"):
+        targets("mon", GROUPS, fleet(**{host: values}).__getitem__)
