@@ -127,7 +127,7 @@ def rest(connection: ssl.SSLSocket) -> bytes:
 
 
 def question(model: str, tokens: int, **options: Any) -> dict[str, Any]:
-    """A chat of exactly so many tokens. Engines may send several tokens in a piece, so they are asked for their number."""
+    """A chat of exactly so many tokens. A piece may hold several of them, so engines are asked for their number."""
     if options.get("stream"):
         options["stream_options"] = {"include_usage": True}
     body = {"model": model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": tokens}

@@ -16,7 +16,9 @@ ALLOWED = ("/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/respons
 # Bounds for a machine that cannot generate without end; a name that is known, so that requests get past the gateway.
 BOUNDS: dict[str, dict[str, Any]] = {
     "model": {"type": "string", "enum": ["tiny"]},
-    **dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), {"type": "integer", "maximum": 8}),
+    "max_tokens": {"type": "integer", "maximum": 8},
+    "max_completion_tokens": {"type": "integer", "maximum": 8},
+    "max_output_tokens": {"type": "integer", "maximum": 8},
     "n": {"type": "integer", "maximum": 2},
 }
 

@@ -117,7 +117,7 @@ def test_the_engine_learns_nothing_of_the_key(gate, door: Door) -> None:
 
 
 def test_ansible_shows_and_keeps_no_key(gate, tmp_path):
-    """Not with -vvv, not in a diff, not when a run is refused; nor in its cache of facts or its list of hosts to retry."""
+    """Not with -vvv, not in a diff, not when a run is refused, nor in cached facts and the list of hosts to retry."""
     kept = tmp_path / "kept"
     keeping = {
         "ANSIBLE_CACHE_PLUGIN": "jsonfile",

@@ -100,7 +100,7 @@ def test_tables_of_others_are_left_alone_and_do_not_take_ours_away(guest):
     ],
 )
 def test_units_at_work_are_confined(guest, name, unit):
-    """By the unit that runs, with what the distribution and drop-ins add; all templates: tests/unit/test_hardening.py."""
+    """With what the distribution and drop-ins add. Every template is measured by tests/unit/test_hardening.py."""
     host = guest(name)
     assert host.service(unit).is_running
     verdict = host.check_output(f"systemd-analyze security --no-pager {unit} | tail -1")

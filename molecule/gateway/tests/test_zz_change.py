@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from conftest import APP, APP_NEXT, CHAT, NAME, SCENARIO, Door, question, rest, tokens_of
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from conftest import APP, APP_NEXT, CHAT, NAME, SCENARIO, Door, question, rest, tokens_of
 
 ROOT = SCENARIO.parents[1]
 UNITS = {"cpu1": "vllm@tiny", "edge1": "ollama"}
