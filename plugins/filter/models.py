@@ -101,24 +101,29 @@ def models_problems(models: Sequence[Mapping[str, Any]], unpinned: str) -> dict[
     return {"errors": errors, "warnings": warnings}
 
 
-def models_glances(
-    wanted: Sequence[Mapping[str, Any]], root: str, verify: str, allow_pickle: bool, keep: int | None
-) -> list[dict[str, Any]]:
-    """Return what vllm_facts needs to tell which of these models want nothing done."""
-    named: dict[str, list[str]] = {}
-    for model in wanted:
-        named.setdefault(model["repo"] or "", []).append(model["revision"] or "main")
+def models_glances(wanted: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what vllm_facts needs to tell which of these models want nothing done.
+
+    `defaults` has root, verify, allow_pickle and keep as the role has them.
+    """
     keys = ("name", "repo", "path", "revision", "allow_patterns", "ignore_patterns", "check_model")
-    return [
-        {
-            **{key: model[key] for key in keys if model[key] is not None},
-            "root": root,
-            "verify": model["verify"] or verify,
-            "allow_pickle": model.get("allow_pickle", allow_pickle),
-            **({"keep": keep, "keep_revisions": named[model["repo"]]} if keep is not None and model["repo"] else {}),
-        }
-        for model in wanted
-    ]
+    glances = []
+    for model in wanted:
+        glance = {key: model[key] for key in keys if model[key] is not None}
+        glance["root"] = defaults["root"]
+        glance["verify"] = model["verify"] or defaults["verify"]
+        glance["allow_pickle"] = model.get("allow_pickle", defaults["allow_pickle"])
+        if defaults["keep"] is not None and model["repo"]:
+            glance["keep"] = defaults["keep"]
+            glance["keep_revisions"] = kept_revisions(model["repo"], wanted)
+        glances.append(glance)
+    return glances
+
+
+def kept_revisions(repo: str, wanted: Sequence[Mapping[str, Any]], needed: Sequence[str] = ()) -> list[str]:
+    """Return the revisions of a repository that are wanted, or lie in the directories that something else needs."""
+    named = [model["revision"] or "main" for model in wanted if model["repo"] == repo]
+    return named + [path.rsplit("/", 1)[1] for path in needed if path.rpartition("/")[0].endswith(f"/{repo}")]
 
 
 def models_result(
@@ -141,6 +146,7 @@ class FilterModule:
         """Name them."""
         return {
             "models_glances": models_glances,
+            "models_kept_revisions": kept_revisions,
             "models_problems": models_problems,
             "models_result": models_result,
             "models_wanted": models_wanted,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from ansible_collections.llm.serving.plugins.module_utils.engines import entries, installed, options, tables
@@ -63,10 +64,13 @@ def vllm_problems(
     return entries.port_problems(models, host["listeners"], own) + entries.path_problems(models, host["missing_paths"])
 
 
-def vllm_superfluous(engines: Sequence[Mapping[str, Any]], in_service: str, keep: int) -> list[str]:
-    """Return the folders of engines to remove, of those in C(ansible_facts.vllm.engines)."""
+def vllm_superfluous(
+    engines: Sequence[Mapping[str, Any]], in_service: str, keep: int, needs: Sequence[str] = ()
+) -> list[str]:
+    """Return the folders of engines to remove, of those in C(ansible_facts.vllm.engines); none that `needs` names."""
     found = [installed.Installed(engine["name"], engine["build"]) for engine in engines]
-    return installed.superfluous(found, in_service, keep)
+    needed = {PurePosixPath(path).name for path in needs}
+    return [name for name in installed.superfluous(found, in_service, keep) if name not in needed]
 
 
 class FilterModule:

@@ -44,6 +44,10 @@ options:
   api_key:
     description: Key to send as a bearer token.
     type: str
+  environment_file:
+    description:
+      - File of the host with the key as C(VLLM_API_KEY) in it, as systemd reads it, where O(api_key) is not given.
+    type: path
   prompt:
     description: What to say to the model.
     type: str
@@ -154,11 +158,13 @@ journal:
   elements: str
 """
 
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.engines.failures import decisive_failure
+from ..module_utils.engines.instances import environment_value, read
 from ..module_utils.engines.report import read_report
 from ..module_utils.engines.systemd import Run, UnitState, recent_journal, startup_journal, unit_states
 from ..module_utils.openai.checks import CHECKS, Outcome, Question, run_checks, wait_until_ready
@@ -196,6 +202,7 @@ def main() -> None:
             "health_path": {"type": "str", "default": "/health"},
             "unit": {"type": "str"},
             "api_key": {"type": "str", "no_log": True},
+            "environment_file": {"type": "path"},
             "prompt": {"type": "str", "default": "Say hello."},
             "max_tokens": {"type": "int", "default": 16, "no_log": False},
             "timeout": {"type": "float", "default": 60},
@@ -205,9 +212,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
+    key = options["api_key"]
+    if not key and options["environment_file"]:
+        key = environment_value(read(Path(options["environment_file"])), "VLLM_API_KEY")
+        module.no_log_values.update([key] if key else [])
     server = Server(
         options["url"].rstrip("/"),
-        options["api_key"],
+        key,
         options["timeout"],
         options["validate_certs"],
         options["ca_path"],

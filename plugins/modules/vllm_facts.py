@@ -161,6 +161,10 @@ ansible_facts:
         files: {/opt/llm-serving/tools/requirements.txt: 0f3a…}
         models:
           qwen32b: {path: /srv/models/Qwen/Qwen2.5-32B-Instruct/5ede…, commit: 5ede…, verified: quick, present: true}
+        generation: {number: 7, recorded: "2026-11-24T12:00:00Z", engine: 0.33.0-cuda}
+        is_recorded: true
+        needs: [/opt/vllm/0.33.0-cuda]
+        lock: null
     gpu:
       description: The host's GPUs, see M(llm.serving.gpu_facts).
       type: dict
@@ -176,6 +180,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.changes.generations import Store
+from ..module_utils.changes.lock import current_holder
+from ..module_utils.changes.services import service
 from ..module_utils.engines.installed import current_engine, free_bytes, installed_engines
 from ..module_utils.engines.instances import existing_instances
 from ..module_utils.engines.listeners import listeners
@@ -232,6 +239,9 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
     """Look at the host."""
     root = Path(module.params["root"])
     memory = memory_bytes()
+    store = Store(service("vllm"))
+    current, holder = store.current(), current_holder()
+    needs = sorted({path for generation in store.all() for path in generation.needs})
     return {
         "engines": [engine.as_dict() for engine in installed_engines(root)],
         "current": current_engine(root),
@@ -248,13 +258,17 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "free_bytes": {str(root): free_bytes(root)},
         "missing_paths": [path for path in module.params["paths"] if not Path(path).is_dir()],
         "files": {path: checksum(Path(path)) for path in module.params["files"]},
-        "models": glances(module.params["models"]),
+        "models": glances(module.params["models"], needs),
+        "generation": current.summary() if current else None,
+        "is_recorded": store.is_recorded(),
+        "needs": needs,
+        "lock": holder.as_dict() if holder else None,
     }
 
 
-def glances(entries: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def glances(entries: list[dict[str, Any]], needs: list[str]) -> dict[str, dict[str, Any]]:
     """Return the models that need nothing done, as the role models would."""
-    looks = {entry["name"]: glance(entry) for entry in entries}
+    looks = {entry["name"]: glance(entry, needs) for entry in entries}
     return {
         name: {
             "path": str(outcome.path),
@@ -269,8 +283,8 @@ def glances(entries: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def glance(entry: dict[str, Any]) -> Outcome | None:
-    """Look at one model."""
+def glance(entry: dict[str, Any], needs: list[str]) -> Outcome | None:
+    """Look at one model; what lies in `needs` stays."""
     if entry["path"]:
         return glance_at_folder(Path(entry["path"]), entry["verify"])
     wish = Wish(
@@ -283,7 +297,7 @@ def glance(entry: dict[str, Any]) -> Outcome | None:
         check_model=entry["check_model"],
         dry_run=True,
     )
-    return glance_at_snapshot(wish, entry["keep"], entry["keep_revisions"])
+    return glance_at_snapshot(wish, entry["keep"], [*entry["keep_revisions"], *(Path(path).name for path in needs)])
 
 
 def checksum(path: Path) -> str | None:

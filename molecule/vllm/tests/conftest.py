@@ -26,17 +26,33 @@ class Run:
     output: str
 
 
+def command(folder: Path, playbook: str, variables: dict[str, Any]) -> dict[str, Any]:
+    """How to run a playbook with these variables on top of the inventory's, for subprocess."""
+    extra = folder / "extra.json"
+    extra.write_text(json.dumps(variables))
+    words = ["ansible-playbook", "-i", INVENTORY, "-e", f"@{extra}", "--diff", ROOT / "playbooks" / f"{playbook}.yml"]
+    return {"args": words, "cwd": ROOT, "env": {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}}
+
+
 @pytest.fixture
 def play(tmp_path: Path) -> Callable[..., Run]:
-    """Run playbooks/vllm.yml with these variables on top of the inventory's."""
+    """Run a playbook of the collection, playbooks/vllm.yml unless another is named, and wait for it."""
 
-    def run(**variables: Any) -> Run:
-        extra = tmp_path / "extra.json"
-        extra.write_text(json.dumps(variables))
-        command = ["ansible-playbook", "-i", INVENTORY, "-e", f"@{extra}", "--diff", ROOT / "playbooks" / "vllm.yml"]
-        env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)
+    def run(playbook: str = "vllm", **variables: Any) -> Run:
+        how = command(tmp_path, playbook, variables)
+        done = subprocess.run(**how, capture_output=True, text=True, check=False)
         return Run(done.returncode == 0, done.stdout + done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Any]:
+    """Run playbooks/vllm.yml and do not wait for it."""
+
+    def run(**variables: Any) -> Any:
+        how = command(tmp_path, "vllm", variables)
+        return subprocess.Popen(**how, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
     return run
 

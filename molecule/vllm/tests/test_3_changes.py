@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 testinfra_hosts = ["ansible://vllm"]
 KEY = "sk-molecule-not-to-be-seen"
 
 
-def test_a_start_that_fails_says_why(play, models, lives):
+def test_a_start_that_fails_says_why_and_is_undone(play, models, lives, ask):
     before = lives()
     # The engine alone can find this out: the variable overrides the size that was planned.
     models[0]["environment"] = {"VLLM_CPU_KVCACHE_SPACE": "4000"}
@@ -18,17 +20,41 @@ def test_a_start_that_fails_says_why(play, models, lives):
     words = " ".join(run.output.split())
     assert "less than requested memory for kv (4000.0 GiB)" in words
     assert "What to do: The host has less free memory than the KV cache asks for" in words
+    assert "The host was put back to generation 1 (0.32.0-cpu" in words
     assert KEY not in run.output
     assert time.monotonic() - started < 590  # the wait alone would have been 600
     assert lives()["second"] == before["second"]
+    assert lives()["first"] != before["first"]
+    assert ask(8010, "/v1/models")[0] == 200
 
 
-def test_what_failed_is_mended_by_the_next_run(play, models, lives, ask):
+def test_a_run_that_is_killed_before_the_restart_is_finished_by_the_next(host, play, start, models, lives, ask):
+    """And nobody else may change the host meanwhile."""
     before = lives()
     models[0]["max_num_seqs"] = 6
+    # systemd does not answer any more, just when it is asked to restart the instance.
+    stub = "/usr/local/sbin/systemctl"
+    script = '#!/bin/sh\n[ "$1" = restart ] && exec sleep 1000\nexec /usr/bin/systemctl "$@"\n'
+    host.check_output(f"printf '%s' '{script}' > {stub} && chmod 755 {stub}")
+    try:
+        killed = start(vllm_models=models)
+        deadline = time.monotonic() + 60
+        while "max-num-seqs: 6" not in host.file("/etc/vllm/first.yaml").content_string:
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        other = play(vllm_models=models)
+        assert not other.ok
+        assert "this host is being changed by" in " ".join(other.output.split())
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+        host.run("pkill -x -f 'sleep 1000'")
+        time.sleep(1)
+    finally:
+        host.check_output(f"rm {stub}")
+    assert lives() == before
     run = play(vllm_models=models)
     assert run.ok, run.output
-    assert "max-num-seqs: 6" in run.output
+    assert "taken over from a run that ended without giving its lock back" in " ".join(run.output.split())
     assert KEY not in run.output
     assert lives()["second"] == before["second"]
     assert lives()["first"] != before["first"]
@@ -43,6 +69,19 @@ def test_the_plan_and_the_engine_agree_on_a_cpu(play, models, lives):
     assert "changed=0" in run.output
     assert run.output.count("exact") == 4  # tokens and bytes of two models
     assert lives() == before
+
+
+def test_one_goes_back_by_hand(host, play, models, lives, ask):
+    before = lives()
+    run = play("rollback")
+    assert run.ok, run.output
+    assert lives()["second"] == before["second"]
+    assert lives()["first"] != before["first"]
+    assert "max-num-seqs: 4" in host.file("/etc/vllm/first.yaml").content_string
+    assert ask(8010, "/v1/models")[0] == 200
+    assert "no generation is older than the current one, 1" in " ".join(play("rollback").output.split())
+    assert host.file("/var/lib/llm-serving/generations/vllm").mode == 0o700
+    assert not host.file("/run/llm-serving/lock").exists
 
 
 def test_a_model_that_is_listed_no_more_goes(host, play, models, lives, ask):

@@ -72,6 +72,7 @@ VARIABLES = (
     "vllm_allow_vulnerable",
     "vllm_python",
     "vllm_keep",
+    "vllm_keep_generations",
     "vllm_install_environment",
     "vllm_packages",
     "vllm_host",
@@ -226,14 +227,19 @@ def instances(
     ]
 
 
-def endpoints(plans: Sequence[Mapping[str, Any]], timeout_seconds: float) -> list[dict[str, Any]]:
-    """Return where and by which name each instance answers, and how long to wait for it."""
+def endpoints(
+    plans: Sequence[Mapping[str, Any]], timeout_seconds: float, checks: Sequence[str], config_dir: str
+) -> list[dict[str, Any]]:
+    """Return how to see that each instance serves: where, by which name, and how long to wait for it."""
     return [
         {
             "name": plan["name"],
+            "unit": f"vllm@{plan['name']}.service",
             "url": url(plan),
             "model": plan["engine_args"].get("served-model-name", plan["name"]),
+            "checks": list(checks),
             "wait_seconds": start_timeout_seconds(plan, timeout_seconds),
+            "environment_file": f"{config_dir}/{plan['name']}.env",
         }
         for plan in plans
     ]

@@ -116,6 +116,15 @@ def read(path: Path) -> str:
         return ""
 
 
+def environment_value(environment_text: str, name: str) -> str | None:
+    """Return a variable of an environment file of ours; None where it has none by that name."""
+    for line in environment_text.splitlines():
+        found, equals, value = line.partition("=")
+        if equals and found == name:
+            return re.sub(r'\\(["\\$`])', r"\1", value[1:-1]) if value.startswith('"') else value
+    return None
+
+
 def hide_secrets(environment_text: str, secrets: Mapping[str, str]) -> str:
     """Return an environment file as found, without the values of what is secret now or looks it."""
     lines = []
