@@ -225,7 +225,7 @@ def write_certificate(host, name: str) -> int:
     private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password)
     for path, text in (("cert.pem", certificate.public_bytes(pem)), ("key.pem", private)):
         host.check_output(
-            "umask 077; mkdir -p /etc/acme; printf %s > /etc/acme/new && mv /etc/acme/new /etc/acme/%s",
+            "umask 077; mkdir -p /etc/acme; printf -- %s > /etc/acme/new && mv /etc/acme/new /etc/acme/%s",
             text.decode(),
             path,
         )
