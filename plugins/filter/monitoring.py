@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils.monitoring.targets import TargetError, targets
+from ..module_utils.monitoring.targets import TargetError, consoles, ollama_url, targets
 
 
 def monitoring_targets(
@@ -23,9 +23,23 @@ def monitoring_targets(
         raise AnsibleFilterError(str(error)) from error
 
 
+def monitoring_consoles(
+    gateway: str, groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return what a gateway shows to operators."""
+    try:
+        return consoles(gateway, groups, lambda host: hostvars[host])
+    except TargetError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
 class FilterModule:
     """Filters of the monitoring role."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return the filters by name."""
-        return {"monitoring_targets": monitoring_targets}
+        return {
+            "monitoring_consoles": monitoring_consoles,
+            "monitoring_ollama_url": ollama_url,
+            "monitoring_targets": monitoring_targets,
+        }

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = sorted(ROOT.glob("roles/*/templates/*.service.j2"))
 CPU_EXPOSURE, GPU_EXPOSURE = 2.0, 4.0
 HAS_GPU = {"vllm@.service.j2", "ollama.service.j2"}
+ONLY_GPU = {"llm-gpu-metrics.service.j2"}
 # Each must be named in a comment of the unit that leaves it out.
 GPU_OMISSIONS = ("PrivateDevices", "ProtectClock", "MemoryDenyWriteExecute")
 
@@ -65,7 +66,9 @@ def exposure(text: str, name: str, folder: Path) -> float:
     return float(found[1])
 
 
-CASES = [(path, gpu) for path in TEMPLATES for gpu in (False, True) if not gpu or path.name in HAS_GPU]
+CASES = [
+    (path, gpu) for path in TEMPLATES for gpu in (False, True) if path.name in HAS_GPU or gpu == (path.name in ONLY_GPU)
+]
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd on this machine")

@@ -65,12 +65,12 @@ def _vllm(values: Variables) -> Iterable[Endpoint]:
 
 
 def _ollama(values: Variables) -> Iterable[Endpoint]:
-    bind, port = _split(str(values.get("ollama_host") or "127.0.0.1"))
+    bind, port = split_listen(str(values.get("ollama_host") or "127.0.0.1"))
     for model in _present(values.get("ollama_models")):
         yield Endpoint(str(model["name"]), bind, int(port or OLLAMA_PORT))
 
 
-def _split(listen: str) -> tuple[str, str]:
+def split_listen(listen: str) -> tuple[str, str]:
     """Split OLLAMA_HOST's forms (address, address:port, [IPv6]:port, with or without http://) into address and port."""
     text = listen.removeprefix("http://")
     if text.startswith("["):

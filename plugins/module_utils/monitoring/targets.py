@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..gateway.discover import EVERY_ADDRESS, is_loopback, routes
+from ..gateway.discover import EVERY_ADDRESS, OLLAMA_PORT, is_loopback, routes, split_listen
 from ..gateway.errors import GatewayError
 
 AGENT_PORT, OLLAMA_EXPORTER_PORT, GATEWAY_METRICS_PORT, HTTPS_PORT = 9100, 9435, 8405, 443
@@ -89,3 +89,35 @@ def _door(monitor: str, host: str, values: Mapping[str, Any]) -> dict[str, Any]:
     binds = [str(bind) for bind in values.get("gateway_bind_addresses") or ["*"]]
     address = _reachable(monitor, host, binds[0], "gateway_bind_addresses", values)
     return _target(address, values.get("gateway_https_port") or HTTPS_PORT, host)
+
+
+def consoles(gateway: str, groups: Mapping[str, Sequence[str]], variables: Variables) -> list[dict[str, Any]]:
+    """Return what a gateway shows to operators, `[{name, path, address, port}]`, longest path first.
+
+    Empty without a monitor in the inventory. Raises TargetError when the gateway could not reach it.
+    """
+    monitors = groups.get("monitoring", ())
+    if not monitors:
+        return []
+    values = variables(monitors[0])
+    bind = str(values.get("monitoring_address") or "127.0.0.1")
+    if monitors[0] != gateway and is_loopback(bind):
+        raise TargetError(
+            f"monitoring_address: {monitors[0]} listens on {bind}, where the gateway {gateway} cannot reach it; set "
+            "monitoring_address to its private address (the firewall role lets in the gateway alone)"
+        )
+    address = _reachable(gateway, monitors[0], bind, "monitoring_address", values)
+    found = [
+        ("alertmanager", "/alertmanager/", values.get("monitoring_alertmanager_port") or 9093),
+        ("prometheus", "/prometheus/", values.get("monitoring_prometheus_port") or 9090),
+    ]
+    if values.get("monitoring_grafana"):
+        found.append(("grafana", "/", values.get("monitoring_grafana_port") or 3000))
+    return [{"name": name, "path": path, "address": address, "port": int(port)} for name, path, port in found]
+
+
+def ollama_url(listen: str) -> str:
+    """Return where a host reaches its own Ollama, from OLLAMA_HOST's forms."""
+    bind, port = split_listen(listen or "127.0.0.1")
+    address = "127.0.0.1" if bind in EVERY_ADDRESS else bind
+    return f"http://{f'[{address}]' if ':' in address else address}:{port or OLLAMA_PORT}"

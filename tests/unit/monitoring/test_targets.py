@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.llm.serving.plugins.module_utils.monitoring.targets import TargetError, targets
+from ansible_collections.llm.serving.plugins.module_utils.monitoring.targets import (
+    TargetError,
+    consoles,
+    ollama_url,
+    targets,
+)
 
 GROUPS = {"gateway": ["gate"], "vllm": ["gpu"], "ollama": ["edge"], "monitoring": ["mon"], "monitored": ["nas"]}
 
@@ -65,3 +70,30 @@ def test_one_host_is_all() -> None:
 def test_what_cannot_be_reached_is_refused(host: str, values: dict[str, Any], variable: str) -> None:
     with pytest.raises(TargetError, match=rf"{variable}: {host} listens on 127.0.0.1, where the monitor mon cannot"):
         targets("mon", GROUPS, fleet(**{host: values}).__getitem__)
+
+
+def test_consoles() -> None:
+    values = {"mon": {"monitoring_address": "10.0.0.9", "monitoring_grafana": True}}
+    groups = {"gateway": ["gate"], "monitoring": ["mon"]}
+    found = consoles("gate", groups, values.__getitem__)
+    assert [(console["name"], console["path"], console["port"]) for console in found] == [
+        ("alertmanager", "/alertmanager/", 9093), ("prometheus", "/prometheus/", 9090), ("grafana", "/", 3000),
+    ]  # fmt: skip
+    assert {console["address"] for console in found} == {"10.0.0.9"}
+    assert consoles("gate", {"gateway": ["gate"]}, values.__getitem__) == []
+    assert [c["address"] for c in consoles("mon", groups, lambda host: {})] == ["127.0.0.1"] * 2
+    with pytest.raises(TargetError, match=r"monitoring_address: mon listens on 127\.0\.0\.1, where the gateway gate"):
+        consoles("gate", groups, lambda host: {})
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("0.0.0.0:8000", "http://127.0.0.1:8000"),
+        ("10.0.0.3", "http://10.0.0.3:11434"),
+        ("[fd00::1]:99", "http://[fd00::1]:99"),
+    ],
+)
+def test_ollama_url(listen: str, url: str) -> None:
+    assert ollama_url(listen) == url
