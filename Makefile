@@ -36,3 +36,5 @@ lock: setup
 	  --extra test pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
 	  roles/common/files/tools.in -o roles/common/files/tools.txt
+	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
+	  roles/mirror/files/olah.in -o roles/mirror/files/olah.txt

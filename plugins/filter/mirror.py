@@ -1,0 +1,82 @@
+# Copyright: the llm.serving maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the site's mirrors of the Hub are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+DOCUMENTATION = r"""
+name: mirror_urls
+version_added: 0.1.0
+short_description: Name the mirrors that a host fetches models through
+description:
+  - Returns the URLs that C(models_mirror) means, in the order of the inventory's group C(mirror).
+positional: _input, groups, hostvars
+options:
+  _input:
+    description: V(auto) is every host of the group C(mirror), V(none) is no mirror, anything else is a URL.
+    type: str
+    required: true
+  groups:
+    description: The inventory's groups.
+    type: dict
+    required: true
+  hostvars:
+    description: The hosts' variables. C(mirror_url) wins over C(ansible_host) and C(mirror_port).
+    type: dict
+    required: true
+author:
+  - The llm.serving maintainers
+"""
+
+EXAMPLES = r"""
+- name: Show the mirrors
+  ansible.builtin.debug:
+    msg: "{{ models_mirror | llm.serving.mirror_urls(groups, hostvars) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: URLs.
+  type: list
+  elements: str
+"""
+
+GROUP = "mirror"
+DEFAULT_PORT = 8090
+
+
+def mirror_urls(
+    setting: str, groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Name the mirrors."""
+    if setting == "none":
+        return []
+    if setting == "auto":
+        return [_url(host, hostvars[host]) for host in groups.get(GROUP, [])]
+    if not setting.startswith(("http://", "https://")):
+        raise AnsibleFilterError(f"models_mirror: expected auto, none or a URL, found {setting!r}")
+    return [setting.rstrip("/")]
+
+
+def _url(host: str, variables: Mapping[str, Any]) -> str:
+    if variables.get("mirror_url"):
+        return str(variables["mirror_url"]).rstrip("/")
+    scheme = "https" if variables.get("mirror_tls_certificate") else "http"
+    address = str(variables.get("ansible_host", host))
+    if ":" in address:
+        address = f"[{address}]"
+    return f"{scheme}://{address}:{variables.get('mirror_port', DEFAULT_PORT)}"
+
+
+class FilterModule:
+    """The filter of the roles mirror and models."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Name it."""
+        return {"mirror_urls": mirror_urls}
