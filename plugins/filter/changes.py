@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.llm.serving.plugins.module_utils.changes import states
+
 DOCUMENTATION = r"""
 name: failure_text
 version_added: 0.1.0
@@ -59,9 +61,56 @@ def _is_pending(result: Any) -> bool:
     return isinstance(result, Mapping) and bool(result.get("pending"))
 
 
+def vllm_states(seen: Mapping[str, Any], host: str) -> list[dict[str, Any]]:
+    """Return the rows of a host with vLLM; `asked` is the registered loop over the probes of its generation."""
+    results = seen["asked"]["results"]
+    answers = {result["item"]["name"]: "checks" in result and not has_failed(result) for result in results}
+    look = states.Seen(seen["facts"], seen["engine"], seen["plan"], answers, wanted=seen["wanted"])
+    return [state.as_dict() for state in states.vllm_states(host, look)]
+
+
+def ollama_states(seen: Mapping[str, Any], host: str) -> list[dict[str, Any]]:
+    """Return the rows of a host with Ollama; `compared` is a check run of ollama_model."""
+    answers = {"ollama": "checks" in seen["asked"] and not has_failed(seen["asked"])}
+    differ = bool(seen["compared"].get("changed"))
+    look = states.Seen(seen["facts"], seen["engine"], seen["plan"], answers, models_differ=differ)
+    return [state.as_dict() for state in states.ollama_states(host, look)]
+
+
+def has_failed(probe: Mapping[str, Any]) -> bool:
+    """Tell whether a check of a probe failed."""
+    return any(not check["ok"] for check in probe["checks"].values())
+
+
+def unknown_state(host: str, service: str, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the row of a host that could not be looked at."""
+    return [states.unknown(host, service, f"could not be looked at: {failure_text(result)}").as_dict()]
+
+
+def fleet_states(
+    groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]], limit: str = ""
+) -> list[dict[str, Any]]:
+    """Return the rows of all hosts; those that could not be reached have one, unless only some hosts were asked for."""
+    rows: list[dict[str, Any]] = []
+    for service in ("vllm", "ollama"):
+        for host in groups.get(service) or []:
+            found = hostvars[host].get(f"__{service}_states")
+            if found is None and not limit:
+                found = [states.unknown(host, service, "could not be reached").as_dict()]
+            rows += found or []
+    return rows
+
+
 class FilterModule:
     """The filters of changes."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
-        return {"failure_text": failure_text, "hosts_to_change": hosts_to_change}
+        return {
+            "failure_text": failure_text,
+            "fleet_states": fleet_states,
+            "hosts_to_change": hosts_to_change,
+            "ollama_states": ollama_states,
+            "unknown_state": unknown_state,
+            "vllm_states": vllm_states,
+        }

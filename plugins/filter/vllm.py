@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ansible_collections.llm.serving.plugins.module_utils.engines import entries, installed, options, tables
+from ansible_collections.llm.serving.plugins.module_utils.sizing import recalibration
 
 DOCUMENTATION = r"""
 name: vllm_problems
@@ -73,6 +74,12 @@ def vllm_superfluous(
     return [name for name in installed.superfluous(found, in_service, keep) if name not in needed]
 
 
+def vllm_measurements(planned: Mapping[str, Any], probes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what was measured by signature, of what vllm_plan returned and openai_probe for each of its plans."""
+    logs = {plan["name"]: probe.get("engine_log") or {} for plan, probe in zip(planned["plans"], probes, strict=True)}
+    return recalibration.measurements(planned["plans"], planned["signatures"], logs)
+
+
 class FilterModule:
     """The collection's vLLM filters."""
 
@@ -87,6 +94,7 @@ class FilterModule:
             "vllm_models_list": entries.models,
             "vllm_wishes": lambda models, paths, defaults, host: vars(entries.wishes(models, paths, defaults, host)),
             "vllm_instances": entries.instances,
+            "vllm_measurements": vllm_measurements,
             "vllm_secrets": entries.secrets,
             "vllm_endpoints": entries.endpoints,
             "vllm_plan_table": tables.plan_lines,

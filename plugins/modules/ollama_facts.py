@@ -86,6 +86,13 @@ ansible_facts:
         has_zstd: true
         memory_total_bytes: 540000000000
         cpu_count: 64
+        enabled: true
+        since: Mon 2026-11-23 08:00:01 UTC
+        is_stale: false
+        generation: {number: 7, recorded: "2026-11-24T12:00:00Z", engine: 0.32.15}
+        is_recorded: true
+        needs: [/opt/ollama/0.32.15]
+        lock: null
 """
 
 import grp
@@ -98,6 +105,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.changes.difference import is_stale
+from ..module_utils.changes.generations import Store
+from ..module_utils.changes.lock import current_holder
+from ..module_utils.changes.services import service
 from ..module_utils.engines.listeners import listeners
 from ..module_utils.engines.systemd import unit_states
 from ..module_utils.ollama.release import installed
@@ -132,6 +143,8 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
     root = Path(module.params["root"])
     _host, port = address(module.params["host"])
     state = unit_states(module.run_command, [module.params["unit"]])[module.params["unit"]]
+    store = Store(service("ollama"))
+    current_generation, holder = store.current(), current_holder()
     return {
         "versions": installed(root),
         "current": current(root),
@@ -148,6 +161,13 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "has_zstd": module.get_bin_path("zstd") is not None,
         "memory_total_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "cpu_count": len(os.sched_getaffinity(0)),
+        "enabled": state.enabled == "enabled",
+        "since": state.active_since if state.is_active else None,
+        "is_stale": state.is_active and is_stale(state.main_pid, [service("ollama").link, *service("ollama").files()]),
+        "generation": current_generation.summary() if current_generation else None,
+        "is_recorded": store.is_recorded(),
+        "needs": sorted({path for generation in store.all() for path in generation.needs}),
+        "lock": holder.as_dict() if holder else None,
     }
 
 

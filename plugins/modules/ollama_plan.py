@@ -58,6 +58,45 @@ options:
     description: Number of logical CPUs.
     type: int
     required: true
+  deployment:
+    description:
+      - How the plan is to be put to work, to learn in the same look at the host what that would change.
+    type: dict
+    suboptions:
+      unit:
+        description: Content of the systemd unit.
+        type: str
+        required: true
+      unit_file:
+        description: The systemd unit.
+        type: path
+        required: true
+      environment_file:
+        description: File with the server's environment.
+        type: path
+        required: true
+      links:
+        description: Targets of links, by their paths.
+        type: dict
+        required: true
+      user:
+        description: User of the server.
+        type: str
+        required: true
+      groups:
+        description: Groups that the user is in.
+        type: list
+        elements: str
+        default: []
+      folders:
+        description: Folders that have to be there.
+        type: list
+        elements: path
+        default: []
+      runs:
+        description: Whether the server runs with what was written, and will after a reboot.
+        type: bool
+        default: true
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying target.
@@ -131,6 +170,16 @@ reasons:
   type: list
   elements: str
   sample: ["OLLAMA_NUM_PARALLEL=6: one per 4 cores, of 24"]
+differences:
+  description: What of the host is not as the plan asks for.
+  returned: with O(deployment)
+  type: list
+  elements: str
+  sample: [the file /etc/ollama/ollama.env is another]
+pending:
+  description: Whether anything has to be changed.
+  returned: with O(deployment)
+  type: bool
 remarks:
   description: What was warned about, risky values and old names that were translated.
   returned: success
@@ -144,11 +193,23 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.changes.difference import Setup
 from ..module_utils.ollama.environment import Gpu, render
 from ..module_utils.ollama.gguf import read_shape
 from ..module_utils.ollama.plan import Host, Model, plan
 from ..module_utils.ollama.store import StoredModel, read_stored
 from ..module_utils.ollama.values import OllamaError
+
+DEPLOYMENT = {
+    "unit": {"type": "str", "required": True},
+    "unit_file": {"type": "path", "required": True},
+    "environment_file": {"type": "path", "required": True},
+    "links": {"type": "dict", "required": True},
+    "user": {"type": "str", "required": True},
+    "groups": {"type": "list", "elements": "str", "default": []},
+    "folders": {"type": "list", "elements": "path", "default": []},
+    "runs": {"type": "bool", "default": True},
+}
 
 
 def main() -> None:
@@ -171,6 +232,7 @@ def main() -> None:
             "gpu": {"type": "dict", "default": {}},
             "memory_total_bytes": {"type": "int", "required": True},
             "cpu_count": {"type": "int", "required": True},
+            "deployment": {"type": "dict", "options": DEPLOYMENT},
         },
         supports_check_mode=True,
     )
@@ -184,7 +246,28 @@ def main() -> None:
         module.fail_json(msg=str(error))
     for remark in result.warnings:
         module.warn(remark)
-    module.exit_json(changed=False, environment_text=render(result.environment), **result.as_dict())
+    text = render(result.environment)
+    try:
+        comparison = compare(options["deployment"], text) if options["deployment"] else {}
+    except OSError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, environment_text=text, **comparison, **result.as_dict())
+
+
+def compare(deployment: Mapping[str, Any], environment_text: str) -> dict[str, Any]:
+    """Hold the host against what the plan asks for."""
+    unit, environment = Path(deployment["unit_file"]), Path(deployment["environment_file"])
+    setup = Setup(
+        user=deployment["user"],
+        groups=deployment["groups"],
+        folders=[Path(path) for path in deployment["folders"]],
+        files={unit: deployment["unit"], environment: environment_text},
+        modes={unit: 0o644, environment: 0o640},
+        links={Path(path): str(target) for path, target in deployment["links"].items()},
+    )
+    found = setup.differences()
+    found += [] if deployment["runs"] else ["the server does not run with what was written, or not after a reboot"]
+    return {"differences": found, "pending": bool(found)}
 
 
 def gpus_from(gpu: Mapping[str, Any]) -> tuple[Gpu, ...]:

@@ -146,7 +146,7 @@ ansible_facts:
         current: 0.33.0-cuda
         user_exists: true
         instances:
-          - {name: qwen32b, active: active, sub: running, enabled: enabled}
+          - {name: qwen32b, active: active, sub: running, enabled: enabled, since: "Mon …", model: /srv/models/Qwen/…}
         listeners:
           - {port: 8010, unit: vllm@qwen32b.service, process: vllm, pid: 4711}
         python_version: 3.11.2
@@ -165,6 +165,7 @@ ansible_facts:
         is_recorded: true
         needs: [/opt/vllm/0.33.0-cuda]
         lock: null
+        measurements: {5a0e…: 1610612736}
     gpu:
       description: The host's GPUs, see M(llm.serving.gpu_facts).
       type: dict
@@ -182,9 +183,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.changes.generations import Store
 from ..module_utils.changes.lock import current_holder
+from ..module_utils.changes.measurements import load
 from ..module_utils.changes.services import service
 from ..module_utils.engines.installed import current_engine, free_bytes, installed_engines
-from ..module_utils.engines.instances import existing_instances
+from ..module_utils.engines.instances import Files, existing_instances, model_of
 from ..module_utils.engines.listeners import listeners
 from ..module_utils.engines.systemd import unit_states
 from ..module_utils.gpu import facts as gpu
@@ -237,7 +239,7 @@ def main() -> None:
 
 def gather(module: AnsibleModule) -> dict[str, Any]:
     """Look at the host."""
-    root = Path(module.params["root"])
+    root, folder = Path(module.params["root"]), Path(module.params["config_dir"])
     memory = memory_bytes()
     store = Store(service("vllm"))
     current, holder = store.current(), current_holder()
@@ -263,6 +265,7 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "is_recorded": store.is_recorded(),
         "needs": needs,
         "lock": holder.as_dict() if holder else None,
+        "measurements": {key: value["overhead_bytes"] for key, value in load(folder).items()},
     }
 
 
@@ -308,12 +311,20 @@ def checksum(path: Path) -> str | None:
         return None
 
 
-def instances(module: AnsibleModule) -> list[dict[str, str]]:
+def instances(module: AnsibleModule) -> list[dict[str, Any]]:
     """Return the instances that exist, and what systemd says of each."""
-    names = existing_instances(Path(module.params["config_dir"]))
+    folder = Path(module.params["config_dir"])
+    names = existing_instances(folder)
     states = unit_states(module.run_command, [f"vllm@{name}.service" for name in names])
     return [
-        {"name": name, "active": state.active, "sub": state.sub, "enabled": state.enabled}
+        {
+            "name": name,
+            "active": state.active,
+            "sub": state.sub,
+            "enabled": state.enabled,
+            "since": state.active_since,
+            "model": model_of(Files(folder, name)),
+        }
         for name, state in zip(names, states.values())
     ]
 

@@ -76,6 +76,12 @@ options:
         only warned about.
     type: list
     elements: str
+  measurements:
+    description:
+      - Overhead in bytes that configurations were seen to have when they were first started, by signature. Plans of
+        these configurations use it instead of the predicted one. On a CPU host it changes nothing but a reason.
+    type: dict
+    default: {}
   deployment:
     description:
       - How the plans are to be put to work, to learn in the same look at the host what that would change.
@@ -258,6 +264,11 @@ plans:
       type: list
       elements: str
       returned: always
+signatures:
+  description: What tells each configuration from others as far as its overhead goes, by the names of the instances.
+  returned: success
+  type: dict
+  sample: {qwen32b: 5a0e…}
 actions:
   description: What is to be done to each instance, V(unchanged), V(started), V(restarted) or V(removed).
   returned: with O(deployment)
@@ -294,6 +305,7 @@ from ansible_collections.llm.serving.plugins.module_utils.sizing.errors import S
 from ansible_collections.llm.serving.plugins.module_utils.sizing.hardware import devices_from_facts
 from ansible_collections.llm.serving.plugins.module_utils.sizing.model_files import read_model
 from ansible_collections.llm.serving.plugins.module_utils.sizing.plan import Host, plan_host
+from ansible_collections.llm.serving.plugins.module_utils.sizing.recalibration import learned, signature, told_apart
 from ansible_collections.llm.serving.plugins.module_utils.sizing.version import EngineVersion
 from ansible_collections.llm.serving.plugins.module_utils.sizing.wishes import parse_wishes
 
@@ -311,6 +323,7 @@ ARGUMENTS = {
     "vllm_version": {"type": "str", "default": "0.33.0"},
     "reserved_bytes": {"type": "int", "default": 0},
     "running": {"type": "list", "elements": "str"},
+    "measurements": {"type": "dict", "default": {}},
     "deployment": {
         "type": "dict",
         "options": {
@@ -354,6 +367,24 @@ def host_from(params: dict) -> Host:
     )
 
 
+def plan_all(wishes: list, models: list, host: Host, params: dict) -> tuple[list[dict], dict[str, str]]:
+    """Plan, and plan once more with what earlier starts showed. Raises SizingError."""
+    first = [plan.as_dict() for plan in plan_host(wishes, models, host)]
+    cards = [device.name for device in host.devices]
+    signatures = {plan["name"]: signature(plan, params["vllm_version"], cards) for plan in first}
+    known = {name: params["measurements"].get(text) for name, text in signatures.items()}
+    if not any(known.values()):
+        return first, signatures
+    second = [
+        learned(wish, plan, int(known[wish.name])) if known[wish.name] else wish for wish, plan in zip(wishes, first)
+    ]
+    plans = [plan.as_dict() for plan in plan_host(second, models, host)]
+    for wish, before, plan in zip(wishes, first, plans):
+        if known[wish.name]:
+            plan["reasons"] = told_apart(plan["reasons"], before["reasons"], wish, int(known[wish.name]))
+    return plans, signatures
+
+
 def compare(module: AnsibleModule, plans: list[dict]) -> dict:
     """What putting the plans to work would change. Leaves the module when they cannot be."""
     options = module.params["deployment"]
@@ -383,7 +414,7 @@ def main() -> None:
         wishes = parse_wishes(module.params["models"])
         host = host_from(module.params)
         models = [read_model(wish.model) for wish in wishes]
-        plans = [plan.as_dict() for plan in plan_host(wishes, models, host)]
+        plans, signatures = plan_all(wishes, models, host, module.params)
     except SizingError as error:
         module.fail_json(msg=str(error), refusal=error.as_dict())
     except ValueError as error:
@@ -392,7 +423,7 @@ def main() -> None:
         comparison = compare(module, plans) if module.params["deployment"] else {}
     except OSError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, plans=plans, **comparison)
+    module.exit_json(changed=False, plans=plans, signatures=signatures, **comparison)
 
 
 if __name__ == "__main__":

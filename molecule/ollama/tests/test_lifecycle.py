@@ -35,7 +35,7 @@ def test_upgrade_and_rollback_keep_the_environment_and_prune(cpu, versions):
     assert (facts["current"], facts["versions"]) == (second, [first, second])
     assert f"Ollama {second} at" in upgrade.output
 
-    rollback = play("ollama.yml", "cpu", ollama_version=first, ollama_keep=1)
+    rollback = play("ollama.yml", "cpu", ollama_version=first, ollama_keep=1, ollama_keep_generations=1)
     assert rollback.ok, rollback.output
     facts = served("cpu")
     assert (facts["current"], facts["versions"]) == (first, [first])

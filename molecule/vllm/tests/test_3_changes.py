@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -71,6 +72,34 @@ def test_the_plan_and_the_engine_agree_on_a_cpu(play, models, lives):
     assert lives() == before
 
 
+def test_what_was_measured_is_noted_once(host, play, models, lives):
+    """On a CPU the plan decides the size of the cache: the second run reads the note and changes nothing by it."""
+    models[0]["max_num_seqs"] = 6
+    before = lives()
+    runs = [play(vllm_models=models, vllm_recalibrate=True) for _ in range(3)]
+    assert [run.ok for run in runs] == [True] * 3, runs[0].output
+    assert ["changed=0" in run.output for run in runs] == [False, True, True]
+    measured = json.loads(host.file("/etc/vllm/.measured.json").content_string)
+    assert sorted(values["kv_cache_bytes"] for values in measured.values()) == [1 << 30, 1 << 30]
+    assert host.file("/etc/vllm/.measured.json").mode == 0o600
+    assert lives() == before
+
+
+def test_the_state_of_the_fleet_is_told(play, models, tmp_path):
+    path = tmp_path / "status.json"
+    models[0]["max_num_seqs"] = 6
+    same = play("status", vllm_models=models, fail_on_drift=True, status_path=str(path))
+    assert same.ok, same.output
+    assert "Nothing differs." in same.output
+    first, second = json.loads(path.read_text())
+    assert (first["instance"], first["engine"], first["healthy"]) == ("first", "0.32.0-cpu", True)
+    assert first["generation"] == second["generation"] == 2
+    other = play("status", fail_on_drift=True, format="json")  # the inventory's own 4 sequences
+    assert not other.ok
+    assert "these differ from the inventory: twin first" in " ".join(other.output.split())
+    assert "runs with another configuration than the next run would write" in other.output
+
+
 def test_one_goes_back_by_hand(host, play, models, lives, ask):
     before = lives()
     run = play("rollback")
@@ -93,6 +122,7 @@ def test_a_model_that_is_listed_no_more_goes(host, play, models, lives, ask):
     assert not host.service("vllm@first").is_enabled
     assert host.check_output("ls -A /etc/vllm /etc/vllm/.started").split() == [
         "/etc/vllm:",
+        ".measured.json",
         ".started",
         "second.env",
         "second.yaml",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..engines.instances import Files, existing_instances, read
+from ..engines.instances import Files, existing_instances, model_of
 from ..engines.keeper import UNIT_NAME, unit
 
 SYSTEMD = Path("/etc/systemd/system")
@@ -52,9 +52,8 @@ class Service:
         """Return the directories of the models that its files name."""
         if self.name != "vllm":
             return []
-        lines = [line for path in self._configuration() for line in read(path).splitlines()]
-        found = [line.partition(": ")[2].strip('"') for line in lines if line.startswith("model: ")]
-        return [Path(path) for path in found if path.startswith("/")]
+        found = [model_of(Files(self.config_dir, name)) for name in existing_instances(self.config_dir)]
+        return [Path(path) for path in found if path and path.startswith("/")]
 
     def _configuration(self) -> list[Path]:
         if self.name != "vllm":

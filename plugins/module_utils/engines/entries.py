@@ -80,6 +80,7 @@ VARIABLES = (
     "vllm_environment",
     "vllm_alloc_conf",
     "vllm_reserved_gib",
+    "vllm_recalibrate",
     "vllm_unit_settings",
     "vllm_checks",
     "vllm_start_timeout_seconds",

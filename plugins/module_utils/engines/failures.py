@@ -8,12 +8,13 @@ its remedy come first; where none matches, the first exception that does not mer
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from ..doctor.rule import Rule, fill
+from ..doctor.rules import ENGINE_RULES
 from .lines import Line, parse_lines
 from .report import START
-from .rules import RULES
 
 MAX_SHOWN_CHARS = 1200
 CONTINUATION_LINES = 8
@@ -59,28 +60,61 @@ class Failure:
         return f"{self.line}\nWhat to do: {self.remedy}" if self.remedy else self.line
 
 
+@dataclass(frozen=True)
+class Decision:
+    """The line that decides, and the rule that knows it; rule and match are None where none does."""
+
+    line: str
+    rule: Rule | None = None
+    match: re.Match[str] | None = None
+    is_pointer: bool = False
+
+
 def decisive_failure(raw: Iterable[str]) -> Failure | None:
     """Return why the engine of this log died, or None when nothing says so.
 
     Where the log holds several lives of the engine, the latest that says anything counts.
     """
+    decision = decide(raw, ENGINE_RULES)
+    if decision is None:
+        return None
+    if decision.rule:
+        return Failure(decision.rule.code, decision.line, fill(decision.rule.remedy, decision.match))
+    if decision.is_pointer:
+        return Failure("cause_not_in_log", decision.line, "The cause was logged earlier: read further back.")
+    return Failure("unknown", decision.line, "")
+
+
+def decide(raw: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
+    """Return the line that says why, by rules in their order; None when nothing in the log is a failure."""
     for life in reversed(_lives(parse_lines(raw))):
         candidates = list(_candidates(life))
+        decision = _known(candidates, rules) or (_known(_plain(life), rules) if candidates else None)
+        if decision:
+            return decision
+        meaningful = [text for text in candidates if not POINTERS.search(text)]
+        if meaningful:
+            return Decision(_shorten(meaningful[0]))
         if candidates:
-            return _choose(candidates)
+            return Decision(_shorten(candidates[-1]), is_pointer=True)
     return None
 
 
-def _choose(candidates: list[str]) -> Failure:
-    meaningful = [text for text in candidates if not POINTERS.search(text)]
-    for rule in RULES:
+def _known(texts: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
+    """Return the first line of the first rule that any of the lines shows."""
+    meaningful = [text for text in texts if not POINTERS.search(text)]
+    for rule in rules:
         for text in meaningful:
-            match = rule.pattern.search(text)
+            match = rule.pattern.search(text) if rule.pattern else None
             if match:
-                return Failure(rule.code, _shorten(text), _fill(rule.remedy, match))
-    if meaningful:
-        return Failure("unknown", _shorten(meaningful[0]), "")
-    return Failure("cause_not_in_log", _shorten(candidates[-1]), "The cause was logged earlier: read further back.")
+                return Decision(_shorten(text), rule, match)
+    return None
+
+
+def _plain(lines: list[Line]) -> list[str]:
+    """Return the lines outside of tracebacks that no logger calls harmless."""
+    harmless = {"INFO", "WARNING", "DEBUG"}
+    return [line.text for line in lines if line.level not in harmless and not FRAME.match(line.text)]
 
 
 def _lives(lines: list[Line]) -> list[list[Line]]:
@@ -136,10 +170,3 @@ def _continuation(lines: list[Line], number: int) -> str:
 def _shorten(text: str) -> str:
     tidy = re.sub(r"\s*\[type=value_error, input_value=.*", "", text)
     return tidy if len(tidy) <= MAX_SHOWN_CHARS else tidy[: MAX_SHOWN_CHARS - 1] + "…"
-
-
-def _fill(remedy: str, match: re.Match[str]) -> str:
-    def group(found: re.Match[str]) -> str:
-        return match[int(found[1])] or "its own limit"
-
-    return re.sub(r"\{(\d)\}", group, remedy)

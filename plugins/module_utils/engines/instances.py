@@ -116,6 +116,15 @@ def read(path: Path) -> str:
         return ""
 
 
+def model_of(files: Files) -> str | None:
+    """Return the model that an instance's configuration names; None where there is none."""
+    for line in read(files.config).splitlines():
+        key, _colon, value = line.partition(": ")
+        if key == "model":
+            return str(json.loads(value)) if value.startswith('"') else value
+    return None
+
+
 def environment_value(environment_text: str, name: str) -> str | None:
     """Return a variable of an environment file of ours; None where it has none by that name."""
     for line in environment_text.splitlines():

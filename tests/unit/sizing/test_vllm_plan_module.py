@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.llm.serving.plugins.module_utils.sizing.recalibration import measurements
 from ansible_collections.llm.serving.plugins.modules import vllm_plan
 
 from .samples import LLAMA_8B, TINY
@@ -109,3 +110,36 @@ def test_modelopt_describes_its_format_in_a_file_of_its_own(capsys, tmp_path):
     (tmp_path / "hf_quant_config.json").write_text(json.dumps(description))
     (plan,) = run(capsys, models=[{"name": "llama", "model": str(tmp_path)}], gpu=gpu())["plans"]
     assert plan["memory"]["weights_bytes"] < 6.5 * 1024**3
+
+
+def test_a_measurement_changes_the_next_plan_once(capsys, llama):
+    """What a start showed is used by the second run; the third neither measures anew nor plans anything else."""
+    card = gpu(name="NVIDIA L4", memory_total_bytes=23034 * MIB, compute_capability="8.9")
+    options = {"models": [{"name": "llama", "model": llama}], "gpu": card}
+    first = run(capsys, **options)
+    (plan,) = first["plans"]
+    logged = plan["memory"]["kv_cache_bytes"]["expected"] - (300 << 20)
+    stored = measurements(first["plans"], first["signatures"], {"llama": {"kv_cache_bytes": logged}})
+    known = {text: values["overhead_bytes"] for text, values in stored.items()}
+    second = run(capsys, **options, measurements=known)
+    assert second["plans"][0]["memory"]["kv_cache_bytes"]["expected"] == pytest.approx(logged, abs=MIB)
+    assert any("measured when this configuration was first started" in why for why in second["plans"][0]["reasons"])
+    assert not any("max_num_seqs" in why and "set by the operator" in why for why in second["plans"][0]["reasons"])
+    assert second["signatures"] == first["signatures"]
+    assert run(capsys, **options, measurements=known) == second
+
+
+def test_a_measurement_of_another_configuration_is_of_no_account(capsys, llama):
+    options = {"models": [{"name": "llama", "model": llama}], "gpu": gpu()}
+    assert run(capsys, **options, measurements={"another": 1 << 30})["plans"] == run(capsys, **options)["plans"]
+    changed = run(capsys, models=[{"name": "llama", "model": llama, "max_num_seqs": 3}], gpu=gpu())
+    assert changed["signatures"] != run(capsys, **options)["signatures"]
+
+
+def test_a_fixed_cache_and_a_log_that_does_not_fit_are_not_measurements(capsys, llama):
+    models = [{"name": "llama", "model": llama, "kv_cache_memory_bytes": 4 << 30}]
+    fixed = run(capsys, models=models, gpu=gpu())
+    assert measurements(fixed["plans"], fixed["signatures"], {"llama": {"kv_cache_bytes": 4 << 30}}) == {}
+    free = run(capsys, models=[{"name": "llama", "model": llama}], gpu=gpu())
+    for log in ({}, {"kv_cache_bytes": None}, {"kv_cache_bytes": 999 << 30}):
+        assert measurements(free["plans"], free["signatures"], {"llama": log}) == {}
