@@ -56,6 +56,8 @@ class Load(threading.Thread):
                 self.done += 1
             except Exception as error:
                 self.errors.append(repr(error))
+            # Leaves the machine some time for what is tried meanwhile.
+            self.over.wait(0.2)
 
     def __enter__(self) -> Load:
         self.start()
