@@ -19,7 +19,7 @@ GIB = 1024**3
 LEAST_FREE_BYTES = GIB  # what llama.cpp keeps free of every card unless told otherwise
 CONFIG_LINE = re.compile(r'msg="server config" env="?(map\[.*\])')
 CONFIG_KEY = re.compile(r"(?:^| )([A-Z][A-Z0-9_]+|https?_proxy|no_proxy):")
-NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"})
 VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
 
@@ -27,7 +27,7 @@ Check = Callable[[str], object]
 
 
 def _count(text: str) -> int:
-    if not text.isdigit():
+    if not re.fullmatch("[0-9]{1,19}", text):
         raise OllamaError(f"expected a whole number from 0, found {text!r}")
     return int(text)
 
@@ -43,7 +43,7 @@ def _level(text: str) -> str:
         return "DEBUG"
     if not text or text in FALSE:
         return "INFO"
-    if not text.isdigit():
+    if not re.fullmatch("[0-9]{1,3}", text):
         raise OllamaError(f"expected true, false or a level such as 2, found {text!r}")
     steps = int(text) - 1
     return "DEBUG" if not steps else f"DEBUG-{4 * steps}"
@@ -168,13 +168,13 @@ def _as_text(name: str, value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ",".join(str(item) for item in value)
     text = str(value)
-    if not NAME.match(name) or any(char in text for char in "\0\n\r"):
+    if not NAME.fullmatch(name) or any(char in text for char in "\0\n\r"):
         raise OllamaError(f"expected a variable's name and one line of text, found {name!r}: {text!r}")
     return text
 
 
 def _check(name: str, value: str) -> None:
-    if name in PROXIES and urlsplit(value).password:
+    if name in PROXIES and _has_password(value):
         raise OllamaError(
             f"{name} holds a password. The server prints its proxies into the journal when it starts. "
             "Use a proxy that needs none, or one on this host that adds it."
@@ -187,11 +187,19 @@ def _check(name: str, value: str) -> None:
         raise OllamaError(f"{name}: {error}") from None
 
 
+def _has_password(proxy: str) -> bool:
+    try:
+        return bool(urlsplit(proxy).password)
+    except ValueError:
+        raise OllamaError("expected the URL of a proxy, such as http://proxy:3128, found none") from None
+
+
 def _translate_num_gpu(result: Settings, vendor: str | None, gpus: Sequence[Gpu]) -> None:
     value = result.environment.pop(NUM_GPU, None)
     if value is None:
         return
     count = _count_of(NUM_GPU, value)
+    cards = sorted({gpu.index for gpu in gpus})  # a card that is split comes once per MIG instance
     name = VISIBLE.get(vendor or "")
     dead = f"{NUM_GPU} is not read by today's server"
     if name is None:
@@ -200,9 +208,9 @@ def _translate_num_gpu(result: Settings, vendor: str | None, gpus: Sequence[Gpu]
     if name in result.environment:
         result.warnings.append(f"{dead}; {name}={result.environment[name]} was set as well and wins")
         return
-    if count > len(gpus):
-        raise OllamaError(f"{NUM_GPU}={count}: this host has {len(gpus)} GPUs. Set it to at most that, or remove it.")
-    result.environment[name] = ",".join(str(gpu.index) for gpu in gpus[:count]) or "-1"
+    if count > len(cards):
+        raise OllamaError(f"{NUM_GPU}={count}: this host has {len(cards)} GPUs. Set it to at most that, or remove it.")
+    result.environment[name] = ",".join(str(index) for index in cards[:count]) or "-1"
     result.warnings.append(f"{dead}; translated to {name}={result.environment[name]}. Set {name} instead.")
 
 
@@ -225,6 +233,9 @@ def _translate_max_vram(result: Settings, gpus: Sequence[Gpu]) -> None:
 def _limit_vram(result: Settings, value: str, seen: Sequence[Gpu]) -> None:
     limit_bytes = size_bytes(value)
     dead = f"{MAX_VRAM} is not read by today's server"
+    if not limit_bytes:
+        result.warnings.append(f"{dead}; {MAX_VRAM}={value} meant no limit, which is so without it")
+        return
     if "OLLAMA_GPU_OVERHEAD" in result.environment:
         result.warnings.append(f"{dead}; OLLAMA_GPU_OVERHEAD was set as well and wins")
         return

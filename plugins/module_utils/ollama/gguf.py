@@ -6,6 +6,7 @@ over, not kept.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ MAGIC = b"GGUF"
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
 KEPT_ARRAY_ITEMS = 1024  # per-layer arrays are shorter, vocabularies longer
+MOST_LAYERS = KEPT_ARRAY_ITEMS
 BUFFER_BYTES = 1 << 20
 F16_BYTES = 2.0
 # Bytes per element of llama.cpp's cache types: block bytes / elements of a block.
@@ -54,11 +56,16 @@ class ModelShape:
 
     def cache_bytes_per_token(self, cache_type: str) -> float:
         """Bytes of KV cache per token. Raises OllamaError for a type that llama.cpp does not have."""
-        try:
-            return self.cache_elements * CACHE_TYPE_BYTES[cache_type.lower()]
-        except KeyError:
-            known = ", ".join(name for name in CACHE_TYPE_BYTES if name)
-            raise OllamaError(f"expected OLLAMA_KV_CACHE_TYPE as one of {known}, found {cache_type!r}") from None
+        return self.cache_elements * cache_type_bytes(cache_type)
+
+
+def cache_type_bytes(cache_type: str) -> float:
+    """Bytes per element of a type of KV cache. Raises OllamaError for a type that llama.cpp does not have."""
+    try:
+        return CACHE_TYPE_BYTES[cache_type.lower()]
+    except KeyError:
+        known = ", ".join(name for name in CACHE_TYPE_BYTES if name)
+        raise OllamaError(f"expected OLLAMA_KV_CACHE_TYPE as one of {known}, found {cache_type!r}") from None
 
 
 def read_shape(path: Path) -> ModelShape:
@@ -76,12 +83,19 @@ def read_metadata(path: Path) -> dict[str, Any]:
             if version < 2:
                 raise OllamaError(f"expected GGUF version 2 or 3 in {path}, found {version}")
             return {_string(file): _value(file, _unpack(file, "<I")[0]) for _pair in range(pairs)}
-        except (struct.error, KeyError, UnicodeDecodeError) as error:
+        except (struct.error, KeyError, RecursionError) as error:
             raise OllamaError(f"the GGUF header of {path} is cut off or damaged ({error})") from error
 
 
 def shape_of(metadata: Mapping[str, Any], weights_bytes: int) -> ModelShape:
     """Derive a model's shape from its metadata, be it a file's header or /api/show. Raises OllamaError."""
+    try:
+        return _shape_of(metadata, weights_bytes)
+    except (TypeError, ValueError) as error:
+        raise OllamaError(f"expected numbers in the model's metadata, found something else ({error})") from error
+
+
+def _shape_of(metadata: Mapping[str, Any], weights_bytes: int) -> ModelShape:
     architecture = str(metadata.get("general.architecture", ""))
 
     def get(key: str, default: Any = None) -> Any:
@@ -93,6 +107,8 @@ def shape_of(metadata: Mapping[str, Any], weights_bytes: int) -> ModelShape:
         raise OllamaError(
             f"expected block_count and attention.head_count of {architecture or 'a model'}, found neither"
         )
+    if not 0 < layers <= MOST_LAYERS:
+        raise OllamaError(f"expected block_count of {architecture} as 1 to {MOST_LAYERS}, found {layers}")
     kv_heads = _per_layer(get("attention.head_count_kv") or heads, layers)
     embedding = get("embedding_length", 0)
     head_count = max(_per_layer(heads, layers))
@@ -122,10 +138,19 @@ def _unpack(file: BinaryIO, form: str) -> tuple[Any, ...]:
 
 def _string(file: BinaryIO) -> str:
     length = _unpack(file, "<Q")[0]
-    data = file.read(length)
-    if len(data) < length:
-        raise struct.error("a string ends early")
-    return data.decode("utf-8", "replace")
+    _expect(file, length)
+    return file.read(length).decode("utf-8", "replace")
+
+
+def _expect(file: BinaryIO, length_bytes: int) -> None:
+    """Refuse a length that the file does not have: to read or skip it would take memory, or lose the end."""
+    if length_bytes > os.fstat(file.fileno()).st_size - file.tell():
+        raise struct.error(f"{length_bytes} bytes are announced, and the file ends before")
+
+
+def _skip(file: BinaryIO, length_bytes: int) -> None:
+    _expect(file, length_bytes)
+    file.seek(length_bytes, os.SEEK_CUR)
 
 
 def _value(file: BinaryIO, kind: int) -> Any:
@@ -142,11 +167,11 @@ def _array(file: BinaryIO) -> list[Any] | None:
     if count <= KEPT_ARRAY_ITEMS:
         return [_value(file, kind) for _item in range(count)]
     if kind in SCALARS:
-        file.seek(count * struct.calcsize(f"<{SCALARS[kind]}"), 1)
+        _skip(file, count * struct.calcsize(f"<{SCALARS[kind]}"))
         return None
     for _item in range(count):
         if kind != STRING:
             _value(file, kind)
             continue
-        file.seek(_unpack(file, "<Q")[0], 1)
+        _skip(file, _unpack(file, "<Q")[0])
     return None

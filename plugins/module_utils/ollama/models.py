@@ -26,8 +26,7 @@ CHUNK_BYTES = 1 << 20
 RETRY_SECONDS = 2.0
 RESTART_SECONDS = 60.0
 REPORT_STEP_PERCENT = 10
-DIGEST_LENGTH = 64
-SHOWN_DIGEST = 12
+DIGEST = re.compile("[0-9a-f]{12,64}")
 
 # What the server says when a registry fails, and what to do about it.
 EXPLANATIONS = tuple(
@@ -117,7 +116,7 @@ def wish_from(entry: Mapping[str, Any]) -> Wish:
         quantize=entry.get("quantize") or "",
         insecure=bool(entry.get("insecure")),
     )
-    if digest and not (SHOWN_DIGEST <= len(digest) <= DIGEST_LENGTH):
+    if entry.get("digest") and not DIGEST.fullmatch(wish.digest):
         raise OllamaError(f"{wish.name}: expected digest as 12 to 64 hexadecimal digits, found {entry['digest']!r}")
     if wish.source and wish.modelfile:
         raise OllamaError(f"{wish.name}: expected either from or modelfile, found both")
@@ -140,8 +139,8 @@ class Records:
             data = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError):
             data = {}
-        self._recipes: dict[str, dict[str, str]] = data.get("recipes", {})
-        self._hashes: dict[str, str] = data.get("hashes", {})
+        self._recipes: dict[str, dict[str, str]] = _part(data, "recipes")
+        self._hashes: dict[str, str] = _part(data, "hashes")
         self._dirty = False
 
     def is_made(self, name: str, recipe: str, digest: str) -> bool:
@@ -402,6 +401,12 @@ class Meter:
                 f"{self._name}: {step * REPORT_STEP_PERCENT} % of {total / 1e6:.0f} MB "
                 f"({digest[7:19]}, {rate:.0f} MB/s)"
             )
+
+
+def _part(data: Any, name: str) -> dict[str, Any]:
+    """A part of the record; what is damaged is made anew."""
+    part = data.get(name) if isinstance(data, dict) else None
+    return part if isinstance(part, dict) else {}
 
 
 def _explained(error: ApiError) -> str:

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .environment import GIB, LEAST_FREE_BYTES, MIB, Gpu, settings, visible
-from .gguf import ModelShape
+from .gguf import ModelShape, cache_type_bytes
+from .values import OllamaError, switch
 
 GB = 1000**3
 RAM_PER_MODEL_BYTES = 64 * GB
@@ -69,7 +70,12 @@ class Pool:
     name: str
     total_bytes: int
     usable_bytes: int
-    is_gpu: bool
+    cards: int = 0
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is the memory of cards."""
+        return self.cards > 0
 
 
 @dataclass
@@ -104,6 +110,9 @@ class Numbers:
 
 def plan(host: Host, models: Sequence[Model], wanted: Mapping[str, object]) -> Plan:
     """Plan a host's environment. The operator's own values win. Raises OllamaError for values that are none."""
+    for model in models:
+        if model.context is not None and model.context < 0:
+            raise OllamaError(f"{model.name}: expected num_ctx as a number of tokens, found {model.context}")
     chosen = settings(wanted, host.vendor, host.gpus)
     environment = chosen.environment
     for name in (LOADED, PARALLEL, CONTEXT):
@@ -136,9 +145,7 @@ class Sizer:
         self.unknown = [model for model in models if not model.shape]
         self._cache_type = cache_type
         self._layers = layers
-        if cache_type:
-            for model in self.known:
-                self.cache_bytes_per_token(model)
+        cache_type_bytes(cache_type)
 
     def context_of(self, model: Model, context: int) -> int:
         """The model's own context, else the host's, at most what it was trained with."""
@@ -208,20 +215,21 @@ def _pool(host: Host, environment: Mapping[str, str]) -> Pool:
     seen = [gpu for gpu in visible(host.gpus, environment) if gpu.memory_total_bytes]
     if not seen:
         usable = int(host.memory_total_bytes * RAM_SHARE)
-        return Pool("the host's RAM", host.memory_total_bytes, usable, is_gpu=False)
+        return Pool("the host's RAM", host.memory_total_bytes, usable)
     target = environment.get("LLAMA_ARG_FIT_TARGET", "")
     kept_bytes = max(LEAST_FREE_BYTES, int(environment.get("OLLAMA_GPU_OVERHEAD", "0")))
     kept_bytes = int(target) * MIB if target.isdigit() else kept_bytes
     sizes = [gpu.memory_total_bytes or 0 for gpu in seen]
     name = seen[0].name if len(seen) == 1 else f"{len(seen)} × {seen[0].name}"
-    return Pool(name, sum(sizes), sum(max(0, size - kept_bytes) for size in sizes), is_gpu=True)
+    return Pool(name, sum(sizes), sum(max(0, size - kept_bytes) for size in sizes), len(sizes))
 
 
 def _rules(host: Host, pool: Pool, environment: Mapping[str, str], sizer: Sizer) -> Numbers:
     loaded = int(environment.get(LOADED, max(1, host.memory_total_bytes // RAM_PER_MODEL_BYTES)))
     parallel = int(environment.get(PARALLEL, max(1, host.cpu_count // CORES_PER_REQUEST)))
-    overhead_bytes = int(environment.get("OLLAMA_GPU_OVERHEAD", "0")) if pool.is_gpu else 0
-    total_bytes = pool.total_bytes - overhead_bytes if pool.is_gpu else 0
+    overhead_bytes = int(environment.get("OLLAMA_GPU_OVERHEAD", "0"))
+    # The server subtracts it from each card as an unsigned number: more than there is leaves the largest context.
+    total_bytes = (pool.total_bytes - overhead_bytes * pool.cards) % 2**64 if pool.is_gpu else 0
     automatic = next(context for least, context in CONTEXT_CLASSES if total_bytes >= least)
     return Numbers(loaded, parallel, int(environment.get(CONTEXT, automatic)))
 
@@ -319,8 +327,8 @@ def _tell_models(result: Plan, models: Sequence[Model], environment: Mapping[str
             )
         if not model.shape.exact:
             result.reasons.append(f"{model.name}: some layers keep a sliding window only, so less than planned is used")
-    cache_type = environment.get("OLLAMA_KV_CACHE_TYPE", "")
-    if cache_type.startswith(("q", "iq")) and environment.get("OLLAMA_FLASH_ATTENTION") in {"0", "false"}:
+    cache_type, flash = environment.get("OLLAMA_KV_CACHE_TYPE", ""), environment.get("OLLAMA_FLASH_ATTENTION")
+    if cache_type.lower().startswith(("q", "iq")) and flash and not switch(flash):
         result.warnings.append(f"OLLAMA_KV_CACHE_TYPE={cache_type} needs OLLAMA_FLASH_ATTENTION, which is off")
 
 

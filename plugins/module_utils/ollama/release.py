@@ -7,6 +7,8 @@ looks installed.
 from __future__ import annotations
 
 import hashlib
+import http.client
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,9 @@ from .values import OllamaError
 CHUNK_BYTES = 1 << 20
 CHECKSUM_FILE = "sha256sum.txt"
 PROGRAM = Path("bin/ollama")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+SHA256 = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
+CHECKSUM_LINE = re.compile(r"^([0-9a-fA-F]{64})[ \t]+\*?(\S+)[ \t\r]*$", re.MULTILINE)
 
 Open = Callable[[str], BinaryIO]
 Run = Callable[[Sequence[str]], "tuple[int, str, str]"]
@@ -36,7 +41,7 @@ class Source:
         address = f"{self.folder.rstrip('/')}/{name}"
         try:
             return self.open_url(address) if "://" in address else Path(address).open("rb")
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise OllamaError(
                 f"{address} cannot be read: {error}. Check ollama_base_url and ollama_version."
             ) from error
@@ -44,10 +49,11 @@ class Source:
     def checksums(self) -> dict[str, str]:
         """Read the file of checksums beside the archives. Raises OllamaError."""
         with self.open(CHECKSUM_FILE) as file:
-            pairs = (
-                line.split(None, 1) for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()
-            )
-            return {name.strip().lstrip("*").rpartition("/")[2]: digest for digest, name in pairs}
+            text = file.read().decode("utf-8", "replace")
+        found = {match[2].rpartition("/")[2]: match[1].lower() for match in CHECKSUM_LINE.finditer(text)}
+        if not found:
+            raise OllamaError(f"{self.folder}/{CHECKSUM_FILE} holds no SHA-256: expected lines of digest and file name")
+        return found
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,9 @@ def installed(root: Path) -> list[str]:
 
 def install(root: Path, release: Release, source: Source, run: Run) -> None:
     """Put a release into its folder. Raises OllamaError, and leaves nothing behind then."""
+    for name in (release.version, *release.archives):
+        if not PLAIN_NAME.fullmatch(name):
+            raise OllamaError(f"expected a version or the name of an archive, without folders, found {name!r}")
     root.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=".new-", dir=root))
     try:
@@ -87,6 +96,7 @@ def install(root: Path, release: Release, source: Source, run: Run) -> None:
 def _fetch(source: Source, name: str, target: Path, checksums: Mapping[str, str]) -> None:
     if name not in checksums:
         raise OllamaError(f"expected a checksum of {name} in {CHECKSUM_FILE}, found {', '.join(checksums) or 'none'}")
+    wanted = _digest(name, checksums[name])
     state = hashlib.sha256()
     try:
         with source.open(name) as remote, target.open("wb") as file:
@@ -95,15 +105,22 @@ def _fetch(source: Source, name: str, target: Path, checksums: Mapping[str, str]
                 state.update(piece)
                 file.write(piece)
                 piece = remote.read(CHUNK_BYTES)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise OllamaError(f"{source.folder}/{name} was cut off: {error}") from error
-    wanted = checksums[name].lower()
-    wanted = wanted[len("sha256:") :] if wanted.startswith("sha256:") else wanted
     if state.hexdigest() != wanted:
         raise OllamaError(
             f"{source.folder}/{name} is not what it should be: expected SHA-256 {wanted}, found {state.hexdigest()}. "
             "Nothing was installed."
         )
+
+
+def _digest(name: str, value: object) -> str:
+    match = SHA256.fullmatch(str(value).strip())
+    if not match:
+        raise OllamaError(
+            f"expected the SHA-256 of {name} as 64 hexadecimal digits in ollama_checksums, found {value!r}"
+        )
+    return match[1].lower()
 
 
 def _unpack(archive: Path, target: Path, run: Run) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,15 +51,23 @@ def read_stored(models_dir: Path, name: str) -> StoredModel | None:
     """Read a model of the store; None where there is none. Raises OllamaError or OSError when it is damaged."""
     manifest = models_dir.joinpath("manifests", *split_name(name))
     try:
-        layers = json.loads(manifest.read_text("utf-8"))["layers"]
+        text = manifest.read_text("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError) as error:
+    try:
+        return _read(models_dir / "blobs", json.loads(text)["layers"])
+    except FileNotFoundError as error:
+        raise OllamaError(f"{name} lacks a file, {error.filename}: pull {name} again, or delete it") from error
+    except OllamaError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise OllamaError(f"the manifest {manifest} is damaged: pull {name} again") from error
 
+
+def _read(blobs_dir: Path, layers: Sequence[Mapping[str, Any]]) -> StoredModel | None:
     def blobs(*kinds: str) -> list[Path]:
         found = [layer["digest"] for layer in layers if layer["mediaType"] in kinds]
-        return [models_dir / "blobs" / digest.replace(":", "-") for digest in found]
+        return [blobs_dir / digest.replace(":", "-") for digest in found]
 
     weights = blobs(MODEL)
     if not weights:

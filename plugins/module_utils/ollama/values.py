@@ -12,6 +12,7 @@ SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*$", re.IGNORECASE)
 EXPONENTS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 DURATION = re.compile(r"^([+-]?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+)$")
 DURATION_PART = re.compile(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)")
+MOST_BYTES = 2**63 - 1
 UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 FOREVER_SECONDS = float("inf")
 GO_MAX_DURATION_SECONDS = 9.2e9  # 2^63 ns, which the server prints for «for ever»
@@ -30,7 +31,10 @@ def size_bytes(text: str) -> int:
     if not match:
         raise OllamaError(f"expected a size such as 60GB, 55GiB or a number of bytes, found {text!r}")
     base = 1024 if match[3] else 1000
-    return int(float(match[1]) * base ** EXPONENTS[match[2].upper()])
+    value = float(match[1]) * base ** EXPONENTS[match[2].upper()]
+    if value > MOST_BYTES:
+        raise OllamaError(f"expected a size of at most {MOST_BYTES} bytes, found {text!r}")
+    return int(value)
 
 
 def duration_seconds(text: str) -> float:
@@ -38,7 +42,7 @@ def duration_seconds(text: str) -> float:
     value = text.strip()
     try:
         seconds = float(int(value))
-    except ValueError:
+    except (ValueError, OverflowError):
         match = DURATION.match(value)
         if not match:
             raise OllamaError(f"expected a duration such as 5m, 24h or -1, found {text!r}") from None

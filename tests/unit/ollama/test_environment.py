@@ -65,6 +65,21 @@ def test_a_limit_above_the_cards_keeps_nothing_free() -> None:
     assert settings({"OLLAMA_MAX_VRAM": "1TB"}, "nvidia", GPUS).environment == {"OLLAMA_GPU_OVERHEAD": "0"}
 
 
+def test_a_limit_of_zero_was_none() -> None:
+    result = settings({"OLLAMA_MAX_VRAM": 0}, "nvidia", GPUS)
+    assert result.environment == {}
+    assert "meant no limit" in result.warnings[0]
+
+
+def test_a_card_that_is_split_is_one_gpu() -> None:
+    parts = [
+        Gpu(0, "MIG 1g", 10 * GIB, "MIG-a"),
+        Gpu(0, "MIG 1g", 10 * GIB, "MIG-b"),
+        Gpu(1, "H100", 80 * GIB, "GPU-c"),
+    ]
+    assert settings({"OLLAMA_NUM_GPU": 2}, "nvidia", parts).environment == {"CUDA_VISIBLE_DEVICES": "0,1"}
+
+
 def test_a_limit_without_gpu_does_nothing_and_says_so() -> None:
     result = settings({"OLLAMA_MAX_VRAM": "60GB"}, None, [])
     assert result.environment == {}
@@ -126,7 +141,13 @@ def test_unknown_variables_are_passed_on_with_a_warning() -> None:
         ("OLLAMA_MAX_VRAM", "lots", "expected a size"),
         ("OLLAMA_DEBUG", "loud", "expected true, false or a level"),
         ("HTTPS_PROXY", "http://me:secret@proxy:3128", "prints its proxies into the journal"),
+        ("HTTPS_PROXY", "http://me:secret@[::1", "expected the URL of a proxy"),
+        ("OLLAMA_NUM_PARALLEL", "²", "expected a whole number"),
+        ("OLLAMA_CONTEXT_LENGTH", "9" * 30, "expected a whole number"),
+        ("OLLAMA_MAX_VRAM", "9" * 400, "expected a size of at most"),
+        ("OLLAMA_KEEP_ALIVE", "9" * 400, "expected a duration"),
         ("A B", "x", "expected a variable's name"),
+        ("A\n", "x", "expected a variable's name"),
         ("PATH", "a\nb", "one line of text"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,20 @@ import pytest
 from ansible_collections.llm.serving.plugins.module_utils.ollama import store
 from ansible_collections.llm.serving.plugins.module_utils.ollama.gguf import read_metadata, read_shape, shape_of
 from ansible_collections.llm.serving.plugins.module_utils.ollama.values import OllamaError
+from hypothesis import given
+from hypothesis import strategies as st
 
+# Lengths that the file does not have: of a key, of arrays of numbers and of strings, and arrays in arrays.
+ONE_PAIR = b"GGUF" + struct.pack("<IQQ", 3, 0, 1)
+KEY = struct.pack("<Q", 1) + b"a"
+LYING_LENGTHS = (
+    struct.pack("<Q", 2**40),
+    struct.pack("<Q", 2**64 - 1),
+    KEY + struct.pack("<IIQ", 9, 4, 2**40),
+    KEY + struct.pack("<IIQ", 9, 4, 2**64 - 1),
+    KEY + struct.pack("<IIQQ", 9, 8, 2**64 - 1, 2**64 - 1),
+    KEY + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 5000,
+)
 QWEN_7B = {
     "general.architecture": "qwen2",
     "qwen2.block_count": 28,
@@ -83,6 +98,7 @@ def test_long_vocabularies_are_walked_over(tmp_path: Path) -> None:
         (b"{}", "expected a GGUF file"),
         (b"GGUF" + struct.pack("<IQQ", 1, 0, 0), "version 2 or 3"),
         (b"GGUF" + struct.pack("<IQQ", 3, 0, 9), "cut off or damaged"),
+        *((ONE_PAIR + rest, "cut off or damaged") for rest in LYING_LENGTHS),
     ],
 )
 def test_what_is_no_gguf_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
@@ -90,6 +106,34 @@ def test_what_is_no_gguf_is_refused(tmp_path: Path, data: bytes, message: str) -
     path.write_bytes(data)
     with pytest.raises(OllamaError, match=message):
         read_metadata(path)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"qwen2.block_count": 2**32 - 1},
+        {"qwen2.block_count": "many"},
+        {"qwen2.block_count": 2.5},
+        {"qwen2.attention.head_count": []},
+        {"qwen2.context_length": "long"},
+        {"qwen2.full_attention_interval": "x"},
+    ],
+)
+def test_metadata_that_makes_no_sense_is_refused(extra: dict[str, Any]) -> None:
+    with pytest.raises(OllamaError, match="expected "):
+        shape_of({**QWEN_7B, **extra}, 1)
+
+
+@given(changes=st.dictionaries(st.integers(4, 2000), st.integers(0, 255), max_size=4), kept=st.integers(0, 4000))
+def test_a_damaged_header_is_read_or_refused(tiny_gguf: Path, changes: dict[int, int], kept: int) -> None:
+    data = bytearray(tiny_gguf.read_bytes()[:4000])
+    for position, byte in changes.items():
+        data[position] = byte
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data[:kept])
+        file.flush()
+        with contextlib.suppress(OllamaError):
+            read_shape(Path(file.name))
 
 
 def test_a_model_without_layers_is_refused() -> None:
@@ -136,8 +180,19 @@ def test_a_model_that_is_not_stored(tmp_path: Path) -> None:
     assert store.read_stored(tmp_path, "tiny") is None
 
 
-def test_a_damaged_manifest_says_what_to_do(tmp_path: Path, tiny_gguf: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"layers": null}',
+        '{"layers": [{}]}',
+        json.dumps({"layers": [{"mediaType": store.MODEL, "digest": 5}]}),
+        json.dumps({"layers": [{"mediaType": store.MODEL, "digest": "sha256:lost"}]}),
+    ],
+)
+def test_a_damaged_manifest_says_what_to_do(tmp_path: Path, tiny_gguf: Path, text: str) -> None:
     put(tmp_path, "tiny", {store.MODEL: tiny_gguf.read_bytes()})
-    tmp_path.joinpath("manifests", *store.split_name("tiny")).write_text("{")
+    tmp_path.joinpath("manifests", *store.split_name("tiny")).write_text(text)
     with pytest.raises(OllamaError, match="pull tiny again"):
         store.read_stored(tmp_path, "tiny")

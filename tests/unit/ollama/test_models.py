@@ -173,6 +173,8 @@ def test_the_servers_errors_are_explained(run: Runner, ollama: FakeOllama, error
         ({"name": "a/b/c/d"}, "expected a model name"),
         ({"name": "../x"}, "expected a model name"),
         ({"name": "m", "digest": "abc"}, "expected digest as 12 to 64"),
+        ({"name": "m", "digest": "sha256:"}, "expected digest as 12 to 64"),
+        ({"name": "m", "digest": "z" * 12}, "expected digest as 12 to 64"),
         ({"name": "m", "from": "x", "modelfile": "FROM x"}, "either from or modelfile"),
         ({"name": "m", "digest": DIGEST, "parameters": {"num_ctx": 1}}, "a digest pins a model as the registry has it"),
         ({"name": "m", "system": "x"}, "need `from` or `modelfile`"),
@@ -190,8 +192,9 @@ def test_files_must_exist(run: Runner) -> None:
         run({"name": "m", "from": "./such.gguf"})
 
 
-def test_a_damaged_record_is_made_anew(run: Runner, tiny_gguf: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[]", '{"recipes": null, "hashes": []}'])
+def test_a_damaged_record_is_made_anew(run: Runner, tiny_gguf: Path, text: str) -> None:
     run({"name": "m", "from": str(tiny_gguf)})
-    run.record.write_text("{")
+    run.record.write_text(text)
     assert [run({"name": "m", "from": str(tiny_gguf)})[0].changed for _ in range(2)] == [True, False]
     assert list(run.record.parent.iterdir()) == [run.record]

@@ -99,6 +99,14 @@ def test_zero_leaves_a_number_to_the_plan() -> None:
     assert plan(host(), [], wanted).environment == plan(host(), [], {}).environment
 
 
+@pytest.mark.parametrize(("overhead", "expected"), [("10GiB", 262144), ("14GiB", 32768)])
+def test_the_context_that_the_server_takes_counts_the_overhead_of_every_card(overhead: str, expected: int) -> None:
+    # 4 × (24 − 10) GiB are 56, 4 × (24 − 14) are 40.
+    long = ModelShape("qwen2", 1, 1, 10**6, 1)
+    result = plan(host(gpus=4), [Model("a", long)], {"OLLAMA_GPU_OVERHEAD": overhead})
+    assert result.memory["models"][0]["context"] == expected  # type: ignore[index]
+
+
 def test_a_vram_limit_leaves_less() -> None:
     free = plan(host(gpus=1), [Model("a", SEVEN, context=8192)], {})
     limited = plan(host(gpus=1), [Model("a", SEVEN, context=8192)], {"OLLAMA_MAX_VRAM": "8GB"})
@@ -152,8 +160,19 @@ def test_a_context_beyond_the_training_is_risky() -> None:
 
 
 def test_an_unknown_cache_type_is_refused() -> None:
-    with pytest.raises(OllamaError, match="OLLAMA_KV_CACHE_TYPE"):
-        plan(host(), [Model("a", SEVEN)], {"OLLAMA_KV_CACHE_TYPE": "q3"})
+    for models in ([Model("a", SEVEN)], []):
+        with pytest.raises(OllamaError, match="OLLAMA_KV_CACHE_TYPE"):
+            plan(host(), models, {"OLLAMA_KV_CACHE_TYPE": "q3"})
+
+
+def test_a_context_below_zero_is_refused() -> None:
+    with pytest.raises(OllamaError, match="a: expected num_ctx as a number of tokens, found -5"):
+        plan(host(), [Model("a", SEVEN, context=-5)], {})
+
+
+def test_a_quantized_cache_needs_flash_attention() -> None:
+    off = {"OLLAMA_KV_CACHE_TYPE": "Q8_0", "OLLAMA_FLASH_ATTENTION": "False"}
+    assert any("needs OLLAMA_FLASH_ATTENTION" in warning for warning in plan(host(), [], off).warnings)
 
 
 @given(
@@ -173,3 +192,9 @@ def test_every_plan_is_at_least_one_and_never_above_the_rules(
     assert 1 <= loaded <= max(1, ram_gb // 64)
     assert 1 <= parallel <= max(1, cores // 4)
     assert (result.memory["fits"] is False) == any("does not fit" in warning for warning in result.warnings)
+
+
+def test_an_overhead_beyond_the_cards_is_planned_as_the_server_counts_it() -> None:
+    # Its unsigned number wraps around to the largest context, which cannot fit: the plan sets the least.
+    result = plan(host(gpus=2), [Model("a", SEVEN)], {"OLLAMA_GPU_OVERHEAD": "30GiB"})
+    assert (result.environment["OLLAMA_CONTEXT_LENGTH"], result.memory["fits"]) == ("4096", False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import subprocess
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.llm.serving.plugins.module_utils.ollama.release import Release, Source, install, installed
@@ -87,13 +89,54 @@ def test_a_damaged_archive_is_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_a_server_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(OllamaError, match=r"http://mirror/.* cannot be read: no network .* Check ollama_base_url"):
-        install(tmp_path / "opt", Release("1.0", [NAME], {NAME: "0"}), Source("http://mirror", no_network), run)
+        install(tmp_path / "opt", Release("1.0", [NAME], {NAME: "0" * 64}), Source("http://mirror", no_network), run)
 
 
 def test_checksums_beside_the_archives(folder: Path) -> None:
-    (folder / "sha256sum.txt").write_text(f"aa  ./{NAME}\nbb *ollama-linux-arm64.tgz\n\n")
+    (folder / "sha256sum.txt").write_text(f"{'A' * 64}  ./{NAME}\r\n{'b' * 64} *ollama-linux-arm64.tgz\n\n")
     found = Source(str(folder), no_network).checksums()
-    assert found == {NAME: "aa", "ollama-linux-arm64.tgz": "bb"}
+    assert found == {NAME: "a" * 64, "ollama-linux-arm64.tgz": "b" * 64}
+
+
+@pytest.mark.parametrize("text", ["", "abc\n", "<html>\n<body>Not found</body>\n", "\xff\xfe\n"])
+def test_a_file_of_checksums_without_any_is_refused(folder: Path, text: str) -> None:
+    (folder / "sha256sum.txt").write_text(text, "latin-1")
+    with pytest.raises(OllamaError, match="holds no SHA-256"):
+        Source(str(folder), no_network).checksums()
+
+
+@pytest.mark.parametrize("digest", [None, 12, "", "abc", "md5:" + "0" * 64])
+def test_what_is_no_checksum_is_refused(folder: Path, tmp_path: Path, digest: Any) -> None:
+    with pytest.raises(OllamaError, match=f"expected the SHA-256 of {NAME} as 64 hexadecimal digits"):
+        install(tmp_path / "opt", Release("1.0", [NAME], {NAME: digest}), Source(str(folder), no_network), run)
+
+
+@pytest.mark.parametrize("version", ["", "../1.0", "a/b", ".new-1", "/srv"])
+def test_a_version_that_leads_elsewhere_is_refused(folder: Path, tmp_path: Path, version: str) -> None:
+    with pytest.raises(OllamaError, match="without folders"):
+        install(tmp_path / "opt", release(folder, version), Source(str(folder), no_network), run)
+    assert [path.name for path in tmp_path.iterdir()] == ["mirror"]
+
+
+@pytest.mark.parametrize("member", ["../../escaped", "../escaped"])
+def test_an_archive_that_leads_elsewhere_is_refused(folder: Path, tmp_path: Path, member: str) -> None:
+    pack(folder / NAME, {"bin/ollama": b"x", member: b"x"})
+    with pytest.raises(OllamaError, match="cannot be unpacked"):
+        install(tmp_path / "opt", release(folder), Source(str(folder), no_network), run)
+    assert list((tmp_path / "opt").iterdir()) == []
+    assert not list(tmp_path.rglob("escaped"))
+
+
+class CutOff(io.BytesIO):
+    """An answer in chunks that ends within one."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise http.client.IncompleteRead(b"")
+
+
+def test_an_answer_that_ends_early_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(OllamaError, match="was cut off"):
+        install(tmp_path / "opt", release(folder), Source("http://mirror", lambda _url: CutOff()), run)
 
 
 def test_an_archive_that_is_not_listed_is_refused(folder: Path, tmp_path: Path) -> None:
