@@ -40,7 +40,7 @@ CHAINED = re.compile(r"^(?:During handling of the above exception, another|The a
 FRAME = re.compile(r"^\s+|^Traceback \(most recent call last\)|^\s*\^+\s*$")
 OUTSIDE = re.compile(
     r"oom-kill|OOM killer|Out of memory: Killed|status=2\d\d/[A-Z]+|code=(?:killed|dumped)|Segmentation fault"
-    r"|terminate called|cannot find -l|NVML: |^NCCL |NVRM|Bus error|Killed$|No space left on device"
+    r"|terminate called|cannot find -l|NVML: |^NCCL |NVRM: |Bus error|Killed$|No space left on device"
 )
 
 

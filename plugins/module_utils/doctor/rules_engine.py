@@ -1,0 +1,452 @@
+"""Failures of vLLM and of what it stands on, by what they look like in its log.
+
+In the order of precedence: what names a cause comes before what names a symptom of it.
+"""
+
+from __future__ import annotations
+
+from .rule import LIKELY, POSSIBLE, sign
+
+FETCH = "run the role with models_verify=full, which fetches what is missing or broken"
+
+START_RULES = (
+    sign(
+        "unknown_option",
+        r"error: unrecognized arguments: (.+)|unexpected keyword argument '(\w+)'.*(?:EngineArgs|__init__)"
+        r"|(?:unknown|unrecognized|unsupported) (?:option|flag|argument)s?:? ['\"]?(--?[\w-]+)"
+        r"|unknown flag: (\S+)|flag provided but not defined: (\S+)|error: invalid argument: (\S+)",
+        "An option was set that this version of the engine does not have, or no longer has.",
+        "This version of vLLM does not know {1}: correct the name in extra_args or remove it.",
+        "extra_args",
+    ),
+    sign(
+        "invalid_option_value",
+        r"^\S+ ?\S*: error: .+",
+        "An option has a value that the engine refuses.",
+        "Correct the value of this option in vllm_models (its own key, or extra_args).",
+        "vllm_models",
+    ),
+    sign(
+        "options_conflict",
+        r"(?:ValueError|TypeError): (--[\w-]+)\S* (?:cannot|can't|must|may not|is not|requires).*",
+        "Two options exclude each other.",
+        "These options exclude each other: change or remove {1}.",
+        "extra_args",
+    ),
+    sign(
+        "config_file",
+        r"Unable to read the config file|FileNotFoundError.*\.ya?ml"
+        r"|yaml\.(?:scanner|parser)\.\w+Error|Config file must be of a yaml",
+        "The instance's configuration file cannot be read.",
+        "The instance's YAML file is not readable: run the role again, it writes the file anew.",
+    ),
+    sign(
+        "port_in_use",
+        r"Errno 98|Address already in use|EADDRINUSE|port \d+ is (?:already )?in use|bind: address already in use"
+        r"|Only one usage of each socket address|cannot bind (?:to )?(?:socket|address).*in use",
+        "Another process listens on the port already.",
+        "Something else listens on this port: `ss -tlnp` shows what. Stop it or set another port.",
+        "port (Ollama: ollama_host)",
+    ),
+    sign(
+        "address_not_here",
+        r"Errno 99|Cannot assign requested address|Name or service not known|Errno -2\b|Errno -3\b"
+        r"|requested address is not valid in its context|EADDRNOTAVAIL|Temporary failure in name resolution.*listen",
+        "The address to listen on is none of this machine's.",
+        "The host to listen on is no address of this machine: set vllm_host (or the model's host; Ollama: ollama_host)"
+        " to one it has.",
+        "vllm_host, ollama_host",
+    ),
+    sign(
+        "port_privileged",
+        r"PermissionError: \[Errno 13\][^/]*$|bind: permission denied",
+        "The service's user may not open a port below 1024.",
+        "The service user may not do this, most often listen on a port below 1024: choose a port above.",
+        "port",
+        confidence=LIKELY,
+    ),
+    sign(
+        "not_readable",
+        r"PermissionError|Permission denied|EACCES|Operation not permitted: '/",
+        "The service's user may not read or write a path.",
+        "The service user must be able to read this path: check its owner and mode, and those of the folders above.",
+        "models_root",
+    ),
+)
+
+MEMORY_RULES = (
+    sign(
+        "max_model_len_over_model",
+        r"User-specified max_model_len \((\d+)\) is greater than the derived max_model_len \((?:\w+=)?(\d+)?",
+        "max_model_len is longer than the model was made for.",
+        "The model was made for at most {2} tokens: set max_model_len to that or less.",
+        "max_model_len",
+    ),
+    sign(
+        "kv_cache_too_small",
+        r"KV cache is needed, which is larger than the available KV cache memory.*?model length is (\d+)",
+        "The KV cache cannot hold one request of max_model_len tokens.",
+        "Set max_model_len to {1} or less, raise gpu_memory_utilization (on a CPU: cpu_kv_cache_gib),"
+        " or use more GPUs.",
+        "max_model_len, gpu_memory_utilization, cpu_kv_cache_gib",
+    ),
+    sign(
+        "kv_cache_too_small",
+        r"KV\s+cache is needed, which is larger than the available KV cache"
+        r"|larger than the maximum number of tokens that can be stored in (?:the )?KV\s+cache"
+        r"|(?:available|free) KV cache (?:memory|space|blocks).*(?:not enough|insufficient|too small)"
+        r"|KV cache (?:size|space|memory) .*(?:too small|insufficient|not (?:enough|sufficient))"
+        r"|max(?:_model_len|imum model length|'s max seq len).*(?:KV cache|GPU blocks)"
+        r"|num_gpu_blocks.*(?:too small|must be)",
+        "The KV cache cannot hold one request of max_model_len tokens.",
+        "Lower max_model_len, raise gpu_memory_utilization (on a CPU: cpu_kv_cache_gib), or use more GPUs.",
+        "max_model_len, gpu_memory_utilization, cpu_kv_cache_gib",
+    ),
+    sign(
+        "no_kv_cache_memory",
+        r"No available memory for the cache blocks|no (?:GPU )?memory (?:left )?for (?:the )?KV cache"
+        r"|Available KV cache memory: -\d",
+        "The weights leave no memory for a KV cache.",
+        "The weights leave no room for a KV cache: raise gpu_memory_utilization, use more GPUs (tensor_parallel_size)"
+        " or a quantized checkpoint.",
+        "gpu_memory_utilization, tensor_parallel_size",
+    ),
+    sign(
+        "cpu_memory_too_small",
+        r"Available memory on node \d+ .*less than requested memory|Not enough (?:CPU )?memory.*CPU"
+        r"|cpu kv cache.*(?:exceed|larger)|Too large swap space",
+        "The host has less free memory than the KV cache asks for.",
+        "The host has less free memory than the KV cache asks for: lower cpu_kv_cache_gib or stop other services.",
+        "cpu_kv_cache_gib",
+    ),
+    sign(
+        "gpu_memory_taken",
+        r"Free memory on device .* (?:is )?less than (?:the )?(?:desired GPU memory|engine's budget)"
+        r"|exceed the desired GPU memory utilization|Error in memory profiling"
+        r"|Initial free memory .*(?:current free memory|less than)",
+        "Something else holds the GPU's memory already.",
+        "Another process holds this GPU's memory: `nvidia-smi` shows which. Stop it, choose other GPUs, or lower"
+        " gpu_memory_utilization.",
+        "gpu_memory_utilization",
+    ),
+    sign(
+        "gpu_out_of_memory",
+        r"(?:CUDA|HIP|XPU|ROCm) (?:error: )?out of memory|OutOfMemoryError: (?!.*memory on the node)"
+        r"|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|hipErrorOutOfMemory"
+        r"|warming up sampler with \d+ dummy requests|Cuda failure.*'out of memory'",
+        "The GPU's memory did not suffice.",
+        "The GPU's memory did not suffice: lower gpu_memory_utilization by 0.05, max_num_seqs or"
+        " max_num_batched_tokens; or use more GPUs.",
+        "gpu_memory_utilization, max_num_seqs",
+    ),
+)
+
+CARD_RULES = (
+    sign(
+        "gpu_too_old",
+        r"no kernel image is available|Minimum capability: |only supported on GPUs with compute capability"
+        r"|compute capability of at least|is not supported for the current GPU|not compatible with the current PyTorch"
+        r"|cudaErrorNoKernelImageForDevice|CUDA_ERROR_NO_BINARY_FOR_GPU|invalid device function"
+        r"|(?:not supported|unsupported) (?:on|by|for) (?:this|your|the current) (?:GPU|device|platform|architecture)"
+        r"|requires? (?:a )?(?:GPU with )?(?:compute capability|sm_?\d+|CUDA capability|Ampere|Hopper|Ada|Blackwell)"
+        r"|type fp8e4nv not supported in this architecture|hipErrorNoBinaryForGpu"
+        r"|FP8 .*(?:only supported|not supported|requires)|too old.*(?:no longer supports|supported by PyTorch)"
+        r"|not supported on .*compute capability|FlashAttention only supports Ampere|device kernel image is invalid",
+        "The card is too old for this dtype, quantization or build of the engine.",
+        "This GPU is too old for that dtype, quantization or engine: set dtype to half, or choose another checkpoint.",
+        "dtype, vllm_version",
+    ),
+    sign(
+        "no_gpu",
+        r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device|Failed to infer device type"
+        r"|Can't initialize NVML|libcuda\.so\S* cannot open|libcuda\.so\S*: cannot open|invalid device ordinal"
+        r"|No HIP GPUs|cudaErrorNoDevice|CUDA_ERROR_NO_DEVICE|CUDA_ERROR_INVALID_DEVICE|NVML_ERROR_NO_PERMISSION"
+        r"|CUDA_VISIBLE_DEVICES is set to empty|CUDA unknown error|Torch not compiled with CUDA enabled"
+        r"|NVMLError_\w+",
+        "The engine sees no usable GPU.",
+        "The engine sees no usable GPU: check `nvidia-smi`, CUDA_VISIBLE_DEVICES and the unit's PrivateDevices.",
+        "vllm_environment (CUDA_VISIBLE_DEVICES)",
+    ),
+    sign(
+        "heads_not_divisible",
+        r"attention heads \(?(\d+)\)? must be divisible by (?:the )?(?:tensor|tp"
+        r"|world)[ _-]?\w* ?(?:parallel )?(?:size)?"
+        r" ?\(?(\d+)?",
+        "The model's attention heads cannot be shared out evenly over so many GPUs.",
+        "Set tensor_parallel_size to a divisor of {1}.",
+        "tensor_parallel_size",
+    ),
+    sign(
+        "not_divisible",
+        r"(\d+) is not divisible by (\d+)|must be divisible by (?:the )?tensor.parallel"
+        r"|not divisible by (?:weight quantization block|tensor parallel|tp)",
+        "A dimension of the model cannot be shared out evenly over so many GPUs.",
+        "Choose another tensor_parallel_size: a smaller power of two, with pipeline_parallel_size for the rest.",
+        "tensor_parallel_size",
+    ),
+    sign(
+        "too_few_gpus",
+        r"larger than the (?:number of|total) available GPUs|Tensor parallel size .*exceeds? available GPUs"
+        r"|World size \(?\d+\)? .*(?:larger|greater|exceeds)|(?:please|Please) ensure.*enough GPUs"
+        r"|placement group.*(?:cannot be|could not be|can't be) (?:created|scheduled|fulfilled)"
+        r"|Cannot provide a placement group|The number of required GPUs exceeds",
+        "More GPUs are asked for than the host or cluster has.",
+        "tensor_parallel_size × pipeline_parallel_size must not exceed the GPUs of this host.",
+        "tensor_parallel_size",
+    ),
+    sign(
+        "too_few_numa_nodes",
+        r"(?:NUMA nodes?|memory nodes?|numa_nodes?).*(?:less|fewer|not enough|smaller|insufficient|>=|<|must)"
+        r"|(?:not enough|insufficient|requires?).*(?:NUMA|memory) nodes?",
+        "On a CPU each tensor-parallel rank wants a NUMA node of its own.",
+        "On a CPU each tensor-parallel rank wants a NUMA node of its own: set tensor_parallel_size to 1.",
+        "tensor_parallel_size",
+    ),
+    sign(
+        "node_missing",
+        r"DistStoreError|waiting for clients|Timed out after \d+ seconds waiting|client socket has timed out after"
+        r"|The client socket has failed to connect|DistNetworkError|RendezvousConnectionError|RendezvousTimeoutError"
+        r"|connect\(\) timed out|Connection closed by peer \[|Gloo connectFullMesh failed"
+        r"|Unable to connect to GCS|Failed to connect to GCS|Failed to connect to Ray|ConnectionError:.*Ray"
+        r"|Ray cluster.*(?:not|timed out)|node timed out|ray\.exceptions\.(?:NodeDied|RaySystem|GetTimeout)\w*"
+        r"|The node .* has been marked dead|Waiting for \d+ local, \d+ remote core engine proc"
+        r"|Timed out waiting for engine core processes.*(?:remote|node)|did not join|no response from rank",
+        "Not every node of a model that spans hosts came to the meeting point.",
+        "Not every rank of this model came: look at its instances on other hosts, and at the firewall between them"
+        " (firewall_peers); set VLLM_HOST_IP and GLOO_SOCKET_IFNAME to the private network.",
+        "firewall_peers, vllm_environment",
+    ),
+    sign(
+        "nccl",
+        r"NCCL (?:error|failure|WARN|communicator was aborted)|DistBackendError|nccl(?:Unhandled|System|Internal|Remote"
+        r"|Invalid)\w*Error|ncclUnhandled|ncclSystemError|ncclInternalError"
+        r"|Watchdog caught collective operation timeout"
+        r"|ProcessGroupNCCL.*(?:timeout|timed out|error)|NET/IB.*(?:fail|error)|RCCL (?:error|WARN)"
+        r"|custom_all_reduce.*(?:error|failed)",
+        "The GPUs could not reach each other (NCCL).",
+        "The GPUs could not reach each other: set NCCL_DEBUG=INFO in the model's environment and read on;"
+        " NCCL_P2P_DISABLE=1 helps on consumer cards, NCCL_SOCKET_IFNAME names the right network.",
+        "vllm_environment (NCCL_…)",
+        confidence=LIKELY,
+    ),
+)
+
+MODEL_RULES = (
+    sign(
+        "gated_model",
+        r"GatedRepoError|401 Client Error|403 Client Error|access to .* is restricted|awaiting a review"
+        r"|Cannot access gated repo|You need to (?:be authenticated|have access)|must have access to it"
+        r"|Invalid (?:username or password|user token|credentials in Authorization)|make sure to request access"
+        r"|token.*(?:expired|invalid).*huggingface|Access to model .* is restricted",
+        "The repository is gated or private, and no valid token was given.",
+        "Ask for access on the model's page and set models_token.",
+        "models_token",
+    ),
+    sign(
+        "hub_unreachable",
+        r"429 Client Error|Too Many Requests for url|huggingface\.co.*(?:Max retries|timed out|Name or service"
+        r"|Connection refused|Temporary failure)|(?:Max retries exceeded|ReadTimeoutError|ConnectTimeout).*huggingface"
+        r"|couldn't connect to .*huggingface|LocalEntryNotFoundError.*(?:connection|internet)"
+        r"|Consistency check failed: file should be|hf_xet.*(?:error|fail)|CAS service error",
+        "The Hub could not be reached, or broke off.",
+        "Let the role fetch models beforehand; behind a proxy set common_environment, or"
+        " models_hub_endpoint to a mirror.",
+        "models_hub_endpoint",
+    ),
+    sign(
+        "shard_corrupt",
+        r"SafetensorError|Error while deserializing header|InvalidHeader|HeaderTooLarge|MetadataIncompleteBuffer"
+        r"|PytorchStreamReader failed|invalid load key, 'v'|header too (?:large|small)|incomplete metadata"
+        r"|UnpicklingError|unexpected EOF|checksum mismatch|corrupt(?:ed)? (?:file|shard|weights|model)"
+        r"|file not fully covered",
+        "A weight file is truncated, damaged, or a git LFS pointer in its place.",
+        "A weight file is truncated or no weight file at all: run the role with models_verify=full, it fetches what is"
+        " broken again.",
+        "models_verify",
+    ),
+    sign(
+        "shard_missing",
+        r"Cannot find any model weights|No such file or directory.*\.(?:safetensors|bin|pt|gguf)\b"
+        r"|Following weights were not initialized|no file named .*(?:safetensors|pytorch_model)"
+        r"|(?:safetensors|pytorch_model)\S* (?:does not exist|not found|is missing)|weights? files? (?:is "
+        r"|are )?missing"
+        r"|does not appear to have files? named .*(?:safetensors|pytorch_model|\.bin)",
+        "Weight files are missing.",
+        "Weight files are missing, or the service user may not read them: run the role with models_verify=full, which"
+        " fetches what is missing, or correct the files' modes.",
+        "models_verify",
+    ),
+    sign(
+        "weights_do_not_fit",
+        r"Attempted to load weight|size mismatch for |KeyError: '(?:model|transformer|language_model|lm_head|layers"
+        r"|visual|vision_\w+)\.[\w.]+'"
+        r"|loaded_weight|There is no module or parameter named|Trying to load .* into a .* parameter"
+        r"|(?:The size of tensor|shape) .*must match|no parameter named",
+        "Weights and config.json are not of one model.",
+        "Weights and config.json are not of one model: fetch the model again, and correct hf-overrides in extra_args.",
+        "extra_args",
+        confidence=LIKELY,
+    ),
+    sign(
+        "trust_remote_code",
+        r"trust_remote_code ?= ?True|custom code which must be executed|contains custom code"
+        r"|--trust-remote-code|requires you to execute the (?:configuration|model) file",
+        "The model brings Python code of its own, which nobody has allowed yet.",
+        "The model brings its own Python code: read it, then set trust_remote_code: true for this model.",
+        "trust_remote_code",
+    ),
+    sign(
+        "unsupported_architecture",
+        r"Model architectures? \[?.*are not supported|does not recognize this architecture"
+        r"|No model architectures are specified|has no vLLM implementation|Transformers does not recognize"
+        r"|architectures? .*(?:failed to be inspected|not supported (?:for now|by vLLM))"
+        r"|Unknown (?:model )?architecture"
+        r"|cannot import name '\w+' from 'transformers|unknown model architecture|unsupported (?:model )?architecture"
+        r"|rope_scaling.*(?:must|unknown|should)|KeyError: '(?:qwen|gemma|llama|mistral|deepseek|glm|phi|gpt)\w*'"
+        r"|Tokenizer class \w+ does not exist|Unknown RoPE scaling type|Unrecognized configuration class",
+        "This vLLM, or the Transformers beside it, is older than the model's architecture.",
+        "This vLLM does not know the model's architecture: choose a newer vllm_version or another model.",
+        "vllm_version",
+    ),
+    sign(
+        "config_invalid",
+        r"is not a valid JSON file|JSONDecodeError.*config|Should have a `?model_type`? key|Unrecognized model in "
+        r"|config\.json.*(?:invalid|not valid|corrupt)|'\w*Config' object has no attribute|KeyError: 'model_type'"
+        r"|Unable to load weights from|Please check .*config\.json",
+        "The model's config.json is damaged or lacks a key.",
+        "The model's config.json is damaged or says too little: fetch the model again.",
+        "models_verify",
+    ),
+    sign(
+        "tokenizer",
+        r"Can't load tokenizer|instantiate the backend tokenizer|Can't instantiate|Couldn't instantiate"
+        r"|tokenizer.*(?:not found|does not exist|cannot be loaded|No such file|is missing)"
+        r"|Unable to load vocabulary|Error parsing line|No such file.*(?:tokenizer|vocab|tekken|merges|spiece)"
+        r"|expected str, bytes or os\.PathLike object, not NoneType|untagged enum ModelWrapper"
+        r"|sentencepiece|SentencePiece|tiktoken.*(?:missing|required|error)"
+        r"|Not a string$|Converting from (?:SentencePiece|Tiktoken) failed",
+        "The tokenizer's files are missing or damaged.",
+        "The tokenizer's files are missing or damaged: fetch the model again.",
+        "models_verify",
+    ),
+    sign(
+        "model_not_found",
+        r"Invalid repository ID or local directory specified|HFValidationError|Repo id must be in the form"
+        r"|does not appear to have a file named config\.json|LocalEntryNotFoundError|outgoing traffic has been disabled"
+        r"|RepositoryNotFoundError|404 Client Error|couldn't connect to .*huggingface|FileNotFoundError.*config\.json"
+        r"|is not a local folder and is not a valid model|Repository Not Found|EntryNotFoundError"
+        r"|RevisionNotFoundError|Incorrect path_or_model_id|No such file or directory.*config\.json"
+        r"|(?:model|path) .*does not exist|Please provide either the path to a local folder",
+        "The model's path holds no model, or the name is none of the Hub's.",
+        "The model's path holds no model: check `model`, and that config.json is there.",
+        "model",
+    ),
+    sign(
+        "quantization",
+        r"Cannot find the config file for \w+|Quantization method specified in the model config"
+        r"|Unknown quantization (?:method|type)|quantization method .* (?:is not supported|does not)"
+        r"|quantization .*not supported|not supported.*quantization|Unsupported quantization"
+        r"|(?:bitsandbytes|auto_?gptq|autoawq|compressed.tensors)\S* .*(?:install|required|not (?:found|installed))",
+        "The checkpoint and the quantization asked for do not fit each other, or the card does not know the method.",
+        "Remove `quantization`: vLLM reads the method from the checkpoint, and this checkpoint has no such one.",
+        "quantization",
+    ),
+    sign(
+        "kv_cache_dtype",
+        r"kv[-_ ]?cache[-_ ]?(?:dtype|data type).*(?:support|invalid|not)|fp8.*kv[- _]cache.*not supported",
+        "The device does not take that type of KV cache.",
+        "This device does not take that kv_cache_dtype: set it to auto.",
+        "kv_cache_dtype",
+    ),
+    sign(
+        "block_size",
+        r"block[-_ ]size.*(?:support|must|multiple|divisible|invalid)|No common block size",
+        "The engine's attention does not take that block size.",
+        "Remove block-size from extra_args: the engine chooses one that its attention supports.",
+        "extra_args",
+    ),
+    sign(
+        "batched_tokens",
+        r"max_num_batched_tokens.*(?:smaller|less|greater or equal|must)",
+        "A batch may hold fewer tokens than one request.",
+        "Raise max_num_batched_tokens to max_model_len at least, or leave chunked prefill on.",
+        "max_num_batched_tokens",
+    ),
+    sign(
+        "model_file_invalid",
+        r"JSONDecodeError|is not (?:a )?valid JSON|UnicodeDecodeError|EOF while parsing",
+        "One of the model's JSON files is damaged.",
+        "One of the model's JSON files is damaged: fetch the model again.",
+        "models_verify",
+        confidence=LIKELY,
+    ),
+    sign(
+        "chat_template",
+        r"chat template .*(?:doesn't exist|does not exist|not found|path-like)"
+        r"|(?:no|any) chat template|default chat template is no longer allowed",
+        "The chat template is missing.",
+        "Correct chat-template in extra_args: a file on the host that the service may read, or the template itself.",
+        "extra_args",
+    ),
+    sign(
+        "unknown_parser",
+        r"invalid (?:tool call|reasoning) parser|(?:tool|reasoning) parser .*(?:not found|unknown|not registered)"
+        r"|Unknown (?:tool|reasoning) parser",
+        "There is no tool-call or reasoning parser of that name.",
+        "Correct tool-call-parser or reasoning-parser in extra_args: the line above says which there are.",
+        "extra_args",
+    ),
+    sign(
+        "lora",
+        r"LoRA rank (\d+) is greater than max_lora_rank",
+        "An adapter's rank is above the limit.",
+        "Set max-lora-rank in extra_args to {1} at least.",
+        "extra_args",
+    ),
+)
+
+BUILD_RULES = (
+    sign(
+        "toolchain",
+        r"cannot find -lcuda|Python\.h: No such file|Failed to find C compiler|nvcc.*not found"
+        r"|Ninja is required|libcuda\.so cannot found|ptxas fatal|Could not find nvcc|CUDA_HOME .*not set"
+        r"|CalledProcessError.*(?:gcc|cc|g\+\+|nvcc|ninja)|InvalidCxxCompiler|No working C\+\+ compiler"
+        r"|Error building extension|fatal error: \S+\.h: No such file",
+        "The engine compiles kernels on this host, and the tools for that are missing.",
+        "The engine compiles kernels on this host: install gcc and python3-dev, or set enforce_eager: true.",
+        "vllm_packages, enforce_eager",
+    ),
+    sign(
+        "library_missing",
+        r"cannot open shared object file|undefined symbol|ImportError|ModuleNotFoundError|version `GLIBC\S*' not found"
+        r"|PackageNotFoundError|error while loading shared libraries",
+        "The engine's environment is incomplete or does not fit this system.",
+        "The engine's environment is incomplete or does not fit this system: remove its folder below /opt/vllm and"
+        " run the role again.",
+        "vllm_version",
+        confidence=LIKELY,
+    ),
+    sign(
+        "gpu_illegal_access",
+        r"illegal memory access|unspecified launch failure|cudaErrorIllegalAddress|misaligned address"
+        r"|CUDA error: device-side assert|device-side assert triggered|CUBLAS_STATUS_\w+"
+        r"|Xid \([^)]*\): (?:13|31|43|45)\b"
+        r"|HSA_STATUS_ERROR_EXCEPTION|Memory access fault by GPU",
+        "A computation on the GPU failed: a defect of the engine's kernels, of the checkpoint, or of the card.",
+        "Set enforce_eager: true, or another version; with CUDA_LAUNCH_BLOCKING=1 the log names the place. If other"
+        " Xid errors are in the kernel log, suspect the card.",
+        "enforce_eager, vllm_version",
+        confidence=POSSIBLE,
+    ),
+    sign(
+        "startup_timeout",
+        r"Timed out waiting for engine core|Did not receive response from front-end|startup timeout"
+        r"|Engine (?:core )?(?:process )?(?:did not|failed to) (?:start|become ready) (?:in|within)"
+        r"|RPC call .*timed out"
+        r"|Execution of .* timed out|sample_tokens timed out|TimeoutError",
+        "A process of the engine did not answer in time.",
+        "An engine process took too long to start: look at disk and network speed, raise VLLM_ENGINE_READY_TIMEOUT_S.",
+        "vllm_environment (VLLM_ENGINE_READY_TIMEOUT_S)",
+        confidence=POSSIBLE,
+    ),
+)
