@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.llm.serving.plugins.filter import models as filters
+from ansible_collections.llm.serving.plugins.module_utils.hub.digests import Digest
+from ansible_collections.llm.serving.plugins.module_utils.hub.manifest import FileEntry, Manifest
+from ansible_collections.llm.serving.plugins.module_utils.hub.names import Selection
 from ansible_collections.llm.serving.plugins.modules import hf_model
 
 from .conftest import REPO, ROOT, TOKEN, Hub
@@ -162,3 +165,36 @@ def test_the_timers_script_agrees_with_the_module(base: dict[str, Any], tmp_path
     assert str(shard) in done.stderr
     assert str(path / "config.json") in done.stderr
     assert "} 2" in (tmp_path / "llm_models.prom").read_text()
+
+
+AS_ON_A_HOST = """
+import contextlib, json, resource, runpy, sys
+with contextlib.suppress(SystemExit):
+    runpy.run_module("ansible_collections.llm.serving.plugins.modules.hf_model", run_name="__main__")
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({"modules": sorted(sys.modules), "seconds": used.ru_utime + used.ru_stime}), file=sys.stderr)
+"""
+
+
+def test_a_check_of_a_hundred_files_costs_little_and_loads_little(tmp_path: Path) -> None:
+    """Ten gigabytes that are holes: a quick check reads no content."""
+    folder = tmp_path / REPO / ("c" * 40)
+    folder.mkdir(parents=True)
+    digest = Digest("sha256", "0" * 64)
+    entries = []
+    for number in range(100):
+        name = f"model-{number:05}.safetensors"
+        with (folder / name).open("wb") as file:
+            file.truncate(100_000_000)
+        entries.append(FileEntry(name, 100_000_000, digest).proved_in(folder))
+    Manifest(REPO, folder.name, "https://hub.example.org", Selection(), tuple(entries)).write(folder)
+    arguments = tmp_path / "arguments.json"
+    wish = {"repo": REPO, "root": str(tmp_path), "revision": folder.name}
+    arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": wish}))
+    command = [sys.executable, "-c", AS_ON_A_HOST, str(arguments)]
+    environment = {"PYTHONPATH": str(ROOT / ".collections"), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["verified"] == "quick"
+    told = json.loads(done.stderr.splitlines()[-1])
+    assert not {"concurrent.futures", "http.client", "huggingface_hub", "ssl"} & set(told["modules"])
+    assert told["seconds"] < 0.3

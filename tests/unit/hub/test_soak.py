@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,10 +23,23 @@ from .test_snapshot import CHILD, content, flip_bit
 ROUNDS = 20
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_every_run_ends_proved_or_with_a_message(keep: Keep, hub: Hub, tmp_path: Path, seed: int) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """The models' root, on a file system that can be filled where the tests may mount one."""
+    root = tmp_path / "models"
+    root.mkdir()
+    if os.geteuid() != 0:
+        yield root
+        return
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(root)], check=True)
+    yield root
+    subprocess.run(["umount", str(root)], check=True)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_run_ends_proved_or_with_a_message(keep: Keep, hub: Hub, small_disk: Path, seed: int) -> None:
     chance = random.Random(seed)
-    home = tmp_path / "models" / REPO
+    home = small_disk / REPO
     final = home / hub.commit
     whole = content(hub.model)
 
@@ -33,7 +49,7 @@ def test_every_run_ends_proved_or_with_a_message(keep: Keep, hub: Hub, tmp_path:
 
     def kill() -> None:
         hub.faults.bytes_per_second = 4_000_000
-        command = [sys.executable, "-c", CHILD, hub.endpoint, hub.commit, str(tmp_path / "models")]
+        command = [sys.executable, "-c", CHILD, hub.endpoint, hub.commit, str(small_disk)]
         with subprocess.Popen(
             command, env={**os.environ, "PYTHONPATH": str(ROOT / ".collections")}, stderr=subprocess.DEVNULL
         ) as process:
@@ -63,13 +79,36 @@ def test_every_run_ends_proved_or_with_a_message(keep: Keep, hub: Hub, tmp_path:
         forget()
         hub.faults.statuses += [(chance.choice([429, 500, 502, 503]), {})] * chance.randrange(1, 12)
 
+    def fill() -> None:
+        """Take the room away: before the fetch, or in the middle of it."""
+        forget()
+        ballast = small_disk / "ballast"
+
+        def take() -> None:
+            deadline = time.monotonic() + 2
+            while in_the_middle and not list(home.rglob("*.safetensors")) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while True:
+                    file.write(b"\0" * 1_000_000)
+
+        in_the_middle = chance.random() < 0.7
+        hub.faults.bytes_per_second = 2_000_000
+        takers.append(threading.Thread(target=take))
+        takers[-1].start()
+        if not in_the_middle:
+            takers[-1].join()
+
     def alter() -> None:
         forget()
         hub.faults.flip_byte_at = chance.randrange(1000)
 
     ends = []
+    takers: list[threading.Thread] = []
     for _ in range(ROUNDS):
-        misfortunes = [kill, drop, refuse, alter, forget] + ([cut, flip, lose] * 2 if files() else [])
+        misfortunes = [kill, drop, refuse, alter, forget]
+        misfortunes += [cut, flip, lose] * 2 if files() else []
+        misfortunes += [fill] * small_disk.is_mount()
         misfortune = chance.choice(misfortunes)
         was_there = final.exists()
         misfortune()
@@ -84,8 +123,11 @@ def test_every_run_ends_proved_or_with_a_message(keep: Keep, hub: Hub, tmp_path:
             # A snapshot that is new has not got its name; one that was damaged keeps its manifest's proofs void.
             assert was_there or not final.exists(), misfortune.__name__
             ends.append("told")
+        for taker in takers:
+            taker.join()
+        (small_disk / "ballast").unlink(missing_ok=True)
         hub.faults.__init__()
     keep(verify="full")
     assert content(final) == whole
     assert not list(home.rglob("*.part"))
-    assert "proved" in ends
+    assert {"proved", "told"} == set(ends)
