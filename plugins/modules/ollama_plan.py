@@ -288,21 +288,23 @@ def model_from(entry: Mapping[str, Any], models_dir: Path) -> Model:
         stored = read_stored(models_dir, entry["base"])
     if stored is None and entry["path"] and Path(entry["path"]).is_file():
         stored = StoredModel(read_shape(Path(entry["path"])))
-    if stored is None:
-        return Model(entry["name"], None)
-    parameters = {**stored.parameters, **(entry["parameters"] or {})}
+    parameters = {**(stored.parameters if stored else {}), **(entry["parameters"] or {})}
     return Model(
         entry["name"],
-        stored.shape,
-        whole(parameters.get("num_ctx")),
-        whole(parameters.get("num_gpu")),
-        stored.companion_bytes,
+        stored.shape if stored else None,
+        whole(entry["name"], parameters, "num_ctx"),
+        whole(entry["name"], parameters, "num_gpu"),
+        stored.companion_bytes if stored else 0,
     )
 
 
-def whole(value: Any) -> int | None:
-    """Return a number that may have been written as text."""
-    return None if value is None else int(value)
+def whole(model: str, parameters: Mapping[str, Any], name: str) -> int | None:
+    """Return a number that may have been written as text. Raises OllamaError for what is none."""
+    value = parameters.get(name)
+    try:
+        return None if value is None else int(value)
+    except (TypeError, ValueError):
+        raise OllamaError(f"{model}: expected {name} as a whole number, found {value!r}") from None
 
 
 if __name__ == "__main__":

@@ -107,6 +107,7 @@ units:
       cursor: "s=…"
 """
 
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def main() -> None:
         status = {"memory": memory(), "gpus": cards(), "units": look(module, names)}
     except OSError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, report=render(Path("/etc/hostname").read_text().strip(), status), **status)
+    module.exit_json(changed=False, report=render(platform.node(), status), **status)
 
 
 def known_units(module: AnsibleModule) -> list[str]:

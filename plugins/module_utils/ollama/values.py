@@ -66,8 +66,8 @@ def address(text: str) -> tuple[str, int]:
     if not match:
         raise OllamaError(f"expected OLLAMA_HOST as HOST:PORT, such as 127.0.0.1:11434, found {text!r}")
     port = int(match[2]) if match[2] else default_port
-    if port > 65535:
-        raise OllamaError(f"expected a port up to 65535 in OLLAMA_HOST, found {text!r}")
+    if not 0 < port <= 65535:
+        raise OllamaError(f"expected a port from 1 to 65535 in OLLAMA_HOST, found {text!r}")
     return match[1].strip("[]") or "127.0.0.1", port
 
 

@@ -137,6 +137,7 @@ def test_unknown_variables_are_passed_on_with_a_warning() -> None:
         ("OLLAMA_KEEP_ALIVE", "5 minutes", "expected a duration"),
         ("OLLAMA_SCHED_SPREAD", "ja", "expected true or false"),
         ("OLLAMA_HOST", "a:b:c:d:x", "expected OLLAMA_HOST"),
+        ("OLLAMA_HOST", "0.0.0.0:0", "expected a port from 1 to 65535"),
         ("OLLAMA_MODELS", "models", "absolute path"),
         ("OLLAMA_MAX_VRAM", "lots", "expected a size"),
         ("OLLAMA_DEBUG", "loud", "expected true, false or a level"),
