@@ -21,6 +21,7 @@ CONFIG_LINE = re.compile(r'msg="server config" env="?(map\[.*\])')
 CONFIG_KEY = re.compile(r"(?:^| )([A-Z][A-Z0-9_]+|https?_proxy|no_proxy):")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"})
+ALSO_VISIBLE = ("HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
 
 Check = Callable[[str], object]
@@ -56,10 +57,12 @@ def _text(text: str) -> str:
 # What the server reads, and how: two values are the same setting when they read the same.
 READ_AS: Mapping[str, Check] = {
     "OLLAMA_AUTH": _switch,
+    "OLLAMA_CLOUD_BASE_URL": _text,
     "OLLAMA_CONTEXT_LENGTH": _count,
     "OLLAMA_DEBUG": _level,
     "OLLAMA_DEBUG_LOG_REQUESTS": _switch,
     "OLLAMA_EDITOR": _text,
+    "OLLAMA_EXPERIMENT": _text,
     "OLLAMA_FLASH_ATTENTION": _switch,
     "OLLAMA_GO_TEMPLATE": _switch,
     "OLLAMA_GPU_OVERHEAD": _count,
@@ -129,7 +132,7 @@ def settings(wanted: Mapping[str, object], vendor: str | None, gpus: Sequence[Gp
 
 def visible(gpus: Sequence[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
     """The cards that the server may see."""
-    for name in VISIBLE.values():
+    for name in (*VISIBLE.values(), *ALSO_VISIBLE):
         if name in environment:
             chosen = [item.strip() for item in environment[name].split(",")]
             return [gpu for gpu in gpus if str(gpu.index) in chosen or (gpu.uuid and _names(gpu.uuid, chosen))]

@@ -214,6 +214,7 @@ def test_visible_cards_by_index_and_uuid() -> None:
     assert [gpu.index for gpu in visible(GPUS, {"CUDA_VISIBLE_DEVICES": "GPU-bbb"})] == [1]
     assert [gpu.index for gpu in visible(GPUS, {"CUDA_VISIBLE_DEVICES": "0"})] == [0]
     assert visible(GPUS, {"CUDA_VISIBLE_DEVICES": "-1"}) == []
+    assert [gpu.index for gpu in visible(GPUS, {"HIP_VISIBLE_DEVICES": "1"})] == [1]
     assert visible(GPUS, {}) == GPUS
 
 
