@@ -81,8 +81,8 @@ def vllm_states(host: str, seen: Seen) -> list[State]:
             wanted_model=models.get(name),
         )
         found = _differences(state, bool(now), actions.get(name, "unchanged"))
-        if plan.get("failed"):
-            found.append(f"there is no plan: {plan.get('msg')}")
+        if "actions" not in plan:
+            found.append(f"there is no plan: {plan.get('msg', 'nothing was planned')}")
         rows.append(_with(state, found))
     return rows
 
@@ -94,7 +94,6 @@ def ollama_states(host: str, seen: Seen) -> list[State]:
     current = facts.get("current")
     found = [] if current == seen.engine else [f"runs {current or 'nothing'}, the inventory asks for {seen.engine}"]
     found += plan.get("differences") or []
-    found += [f"there is no plan: {plan.get('msg')}"] if plan.get("failed") else []
     found += ["its models are not those of the inventory"] if seen.models_differ else []
     found += [] if answers else ["does not answer"]
     state = State(

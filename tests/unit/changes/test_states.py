@@ -50,7 +50,7 @@ def test_what_is_as_wanted_does_not_differ() -> None:
             "serves Qwen/Qwen2.5-7B@5ede1c97bbab, the inventory asks for x",
         ),
         ({"plan": {"actions": {"a": "restarted"}}}, "runs with another configuration than the next run would write"),
-        ({"plan": {"failed": True, "msg": "does not fit"}}, "there is no plan: does not fit"),
+        ({"plan": {"failed": False, "msg": "does not fit"}}, "there is no plan: does not fit"),
         ({"answers": {}}, "does not answer"),
         ({"instance": {"active": "failed"}}, "does not answer"),
         ({"wanted": []}, "is not in the inventory: the next run removes it"),
