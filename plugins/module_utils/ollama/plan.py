@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from .environment import GIB, LEAST_FREE_BYTES, MIB, Gpu, settings, visible
 from .gguf import ModelShape, cache_type_bytes
+from .store import full_name
 from .values import OllamaError, switch
 
 GB = 1000**3
@@ -110,9 +111,7 @@ class Numbers:
 
 def plan(host: Host, models: Sequence[Model], wanted: Mapping[str, object]) -> Plan:
     """Plan a host's environment. The operator's own values win. Raises OllamaError for values that are none."""
-    for model in models:
-        if model.context is not None and model.context < 0:
-            raise OllamaError(f"{model.name}: expected num_ctx as a number of tokens, found {model.context}")
+    _refuse(models)
     chosen = settings(wanted, host.vendor, host.gpus)
     environment = chosen.environment
     for name in (LOADED, PARALLEL, CONTEXT):
@@ -134,6 +133,17 @@ def plan(host: Host, models: Sequence[Model], wanted: Mapping[str, object]) -> P
     _tell_models(result, models, environment)
     result.memory = sizer.account(numbers)
     return result
+
+
+def _refuse(models: Sequence[Model]) -> None:
+    seen: dict[str, str] = {}
+    for model in models:
+        if model.context is not None and model.context < 0:
+            raise OllamaError(f"{model.name}: expected num_ctx as a number of tokens, found {model.context}")
+        name = full_name(model.name)
+        if name in seen:
+            raise OllamaError(f"expected every model once, found {seen[name]} and {model.name}, which are the same")
+        seen[name] = model.name
 
 
 class Sizer:

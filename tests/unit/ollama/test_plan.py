@@ -165,6 +165,11 @@ def test_an_unknown_cache_type_is_refused() -> None:
             plan(host(), models, {"OLLAMA_KV_CACHE_TYPE": "q3"})
 
 
+def test_a_model_by_two_names_is_refused() -> None:
+    with pytest.raises(OllamaError, match="found a and library/a:latest, which are the same"):
+        plan(host(), [Model("a", SEVEN), Model("library/a:latest")], {})
+
+
 def test_a_context_below_zero_is_refused() -> None:
     with pytest.raises(OllamaError, match="a: expected num_ctx as a number of tokens, found -5"):
         plan(host(), [Model("a", SEVEN, context=-5)], {})
