@@ -164,6 +164,7 @@ class Rules:
     gated: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = field(default_factory=dict)
     bytes_per_second: int | None = None
+    line_bytes_per_second: int | None = None
 
 
 class Front(http.server.ThreadingHTTPServer):
@@ -177,6 +178,7 @@ class Front(http.server.ThreadingHTTPServer):
         self.state = state
         self.olah_port = olah_port
         self.rules = rules
+        self.line = threading.Lock()
         self.log = (state / "requests.jsonl").open("a", encoding="utf-8", buffering=1)
 
     @property
@@ -325,9 +327,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_body(path, first, last + 1 - first)
 
     def send_body(self, path: Path, first: int, count: int) -> None:
-        """Send `count` bytes of a file from the offset `first`, each connection at the rate of the rules."""
+        """Send `count` bytes of a file from the offset `first`, at the rates of the rules."""
         self.wfile.flush()
-        limit = self.server.rules.bytes_per_second
+        limit, line = self.server.rules.bytes_per_second, self.server.rules.line_bytes_per_second
         step = limit // 10 or 1 if limit else 1 << 20
         with path.open("rb") as file:
             while self.sent_bytes < count:
@@ -338,6 +340,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.sent_bytes += sent
                 if limit:
                     time.sleep(sent / limit)
+                if line:
+                    # Whoever sends holds the line for as long as these bytes take on it.
+                    with self.server.line:
+                        time.sleep(sent / line)
 
     def log_message(self, *_args: Any) -> None:
         """Keep quiet: requests are in requests.jsonl."""
@@ -394,6 +400,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     serve.add_argument("--token-file", type=Path, help="accepted access tokens, one a line")
     serve.add_argument("--ready-file", type=Path, help="write the printed JSON there, too, once it serves")
     serve.add_argument("--limit-rate", type=int, help="bytes per second and connection for large files")
+    serve.add_argument("--line-rate", type=int, help="bytes per second for large files over all connections together")
     serve.add_argument("--while", dest="while_exists", type=Path, help="end when this path is gone")
     publisher = commands.add_parser("publish", help="commit a directory as a new revision")
     publisher.add_argument("models", type=pair, nargs="+", metavar="ORG/NAME=PATH")
@@ -406,7 +413,9 @@ def run_server(arguments: argparse.Namespace, state: Path) -> None:
     """Publish, serve and wait for a signal."""
     commits = {repo_id: publish(state, repo_id, Path(path)) for repo_id, path in arguments.model}
     tokens = frozenset(arguments.token_file.read_text().split()) if arguments.token_file else frozenset()
-    rules = Rules(tokens, frozenset(arguments.gated), dict(arguments.renamed), arguments.limit_rate)
+    rules = Rules(
+        tokens, frozenset(arguments.gated), dict(arguments.renamed), arguments.limit_rate, arguments.line_rate
+    )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
