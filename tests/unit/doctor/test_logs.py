@@ -1,0 +1,123 @@
+"""The right cause first: in real logs, and in lines as many versions of many programs print them."""
+# ruff: noqa: E501 - log lines are as long as they are
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.llm.serving.plugins.module_utils.doctor.evaluate import diagnose_log
+
+LOGS = Path(__file__).parent / "logs"
+
+REAL = {
+    "config_badjson": "config_invalid",
+    "config_missing": "model_not_found",
+    "disable_log_requests": "unknown_option",
+    "headless_api_server_count": "options_conflict",
+    "hub_id_offline": "model_not_found",
+    "maxlen_too_large": "max_model_len_over_model",
+    "path_missing": "model_not_found",
+    "port_in_use": "port_in_use",
+    "tp3_heads": "heads_not_divisible",
+}
+LINES = {
+    "Failed to initialize NVML: Driver/library version mismatch": "driver_mismatch",
+    "[Sat Apr 13 23:38:47 2024] NVRM: API mismatch: the client has the version 535.171.04, but": "driver_mismatch",
+    "RuntimeError: The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver": "driver_too_old",
+    "CUDA driver version is insufficient for CUDA runtime version": "driver_too_old",
+    "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 804: forward compatibility was attempted on non supported HW": "driver_too_old",
+    "RuntimeError: CUDA error: the provided PTX was compiled with an unsupported toolchain.": "driver_too_old",
+    "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.": "driver_not_loaded",
+    "[ 9.1] NVRM: Xid (PCI:0000:3b:00): 79, pid=1234, GPU has fallen off the bus.": "gpu_lost",
+    "[ 9.1] NVRM: Xid (PCI:0000:3b:00): 48, pid=1234, An uncorrectable double bit error (DBE) has been detected": "gpu_memory_fault",
+    "[ 9.1] NVRM: Xid (PCI:0000:3b:00): 94, pid=1, Contained: SM (0x1). RST: No, D-RST: No": "gpu_memory_fault",
+    "[ 9.1] NVRM: Xid (PCI:0000:3b:00): 119, pid=1, Timeout after 6s of waiting for RPC response from GPU0 GSP!": "gpu_firmware",
+    "[ 9.1] NVRM: Xid (PCI:0000:3b:00): 74, pid=1, NVLink: fatal error detected on link 6": "nvlink_fault",
+    "[ 9.1] NVRM: Xid (PCI:0000:3b:00): 13, pid=1, Graphics SM Warp Exception on (GPC 0, TPC 0)": "gpu_illegal_access",
+    "[ 9.1] NVRM: Xid (PCI:0000:3b:00): 31, pid=1, name=python, Ch 00000008, MMU Fault: ENGINE GRAPHICS": "gpu_illegal_access",
+    "nvidia-nvswitch0: SXid (PCI:0000:c1:00.0): 20034, Fatal, Link 30 LTSSM Fault Up": "nvlink_fault",
+    "fabric manager NVIDIA GPU driver interface version 535.104.05 don't match with driver version 535.129.03.": "fabric_manager_mismatch",
+    "nvidia-fabricmanager.service: Main process exited, code=exited, status=1/FAILURE": "fabric_manager",
+    "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:1970, unhandled system error, NCCL version 2.21.5": "nccl",
+    "gpu1:77:120 [0] misc/socket.cc:484 NCCL WARN socketStartConnect: Connect to 10.0.0.2<41015> failed : Connection refused": "nccl",
+    "torch.distributed.DistNetworkError: The client socket has timed out after 600000ms while trying to connect to (10.0.0.1, 29500).": "node_missing",
+    "Out of memory: Killed process 4711 (VLLM::EngineCor) total-vm:40000000kB": "host_out_of_memory",
+    "vllm@m.service: Failed with result 'oom-kill'.": "host_out_of_memory",
+    "Memory cgroup out of memory: Killed process 99 (ollama) total-vm:1kB": "host_out_of_memory",
+    "RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.": "host_out_of_memory",
+    "RuntimeError: unable to open shared memory object </torch_1_2> in read-write mode: No space left on device (28)": "disk_full",
+    "OSError: [Errno 28] No space left on device": "disk_full",
+    "accept4: too many open files; retrying in 1s": "too_many_files",
+    "RuntimeError: can't start new thread": "too_many_tasks",
+    "huggingface_hub.errors.GatedRepoError: 401 Client Error. Cannot access gated repo for url https://huggingface.co/meta-llama/x": "gated_model",
+    "OSError: You are trying to access a gated repo. Make sure to have access to it at https://huggingface.co/x. 401 Client Error.": "gated_model",
+    "requests.exceptions.HTTPError: 429 Client Error: Too Many Requests for url: https://huggingface.co/api/models/x": "hub_unreachable",
+    "OSError: Can't load tokenizer for '/srv/m'. If you were trying to load it from the Hub": "tokenizer",
+    "ValueError: Couldn't instantiate the backend tokenizer from one of: (1) a `tokenizers` library serialization file": "tokenizer",
+    "ValueError: The checkpoint you are trying to load has model type `qwen3_next` but Transformers does not recognize this architecture.": "unsupported_architecture",
+    "ValueError: Model architectures ['Foo'] are not supported for now. Supported architectures: []": "unsupported_architecture",
+    "ValueError: The quantization method fp8 is not supported for the current GPU. Minimum capability: 89. Current capability: 75.": "gpu_too_old",
+    "RuntimeError: CUDA error: no kernel image is available for execution on the device": "gpu_too_old",
+    "RuntimeError: FlashAttention only supports Ampere GPUs or newer.": "gpu_too_old",
+    "ValueError: 18944 is not divisible by 3": "not_divisible",
+    "ValueError: Cannot provide a placement group: the cluster has 1 GPU.": "too_few_gpus",
+    "RuntimeError: CUDA out of memory occurred when warming up sampler with 256 dummy requests.": "gpu_out_of_memory",
+    "Error: listen tcp 127.0.0.1:11434: bind: address already in use": "port_in_use",
+    "Error: listen tcp 10.9.9.9:11434: bind: cannot assign requested address": "address_not_here",
+    'time=2026 level=ERROR source=server.go:1 msg="error" error="model requires more system memory (12.0 GiB) than is available (7.1 GiB)"': "ollama_model_too_large",
+    "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 4096.00 MiB on device 0: cudaMalloc failed: out of memory": "ollama_out_of_memory",
+    "llama_model_load: error loading model: error loading model architecture: unknown model architecture: 'qwen9'": "ollama_unknown_architecture",
+    'level=ERROR msg="x" error="model \'llama9\' not found"': "ollama_model_not_found",
+    "Error: pull model manifest: file does not exist": "ollama_model_not_found",
+    'Error: pull model manifest: Get "https://registry.ollama.ai/v2/": dial tcp: lookup registry.ollama.ai: no such host': "ollama_registry",
+    'level=INFO source=gpu.go:386 msg="no compatible GPUs were discovered"': "silent_cpu_fallback",
+    "llm_load_tensors: offloaded 0/33 layers to GPU": "silent_cpu_fallback",
+    "gguf_init_from_file: invalid magic characters 'vers'": "ollama_file_broken",
+    '[GIN] 2026/11/24 - 11:28:48 | 503 | 519.64µs | 127.0.0.1 | POST "/v1/chat/completions"': "ollama_queue_full",
+    "[ALERT] (123) : config : parsing [/etc/llm-gateway/haproxy.cfg:12] : unknown keyword 'x'": "gateway_config",
+    "[ALERT] (123) : backend 'qwen32b' has no server available!": "backend_down",
+    "[WARNING] (9) : Server qwen32b/gpu1 is DOWN, reason: Layer4 connection problem": "backend_down",
+    "vllm@m.service: Failed at step EXEC spawning /opt/vllm/current/bin/vllm: No such file or directory": "exec",
+    "vllm@m.service: Main process exited, code=dumped, status=4/ILL": "illegal_instruction",
+    "vllm@m.service: Main process exited, code=dumped, status=11/SEGV": "crashed",
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_logs(name: str) -> None:
+    findings = diagnose_log((LOGS / f"{name}.log").read_text("utf-8").splitlines())
+    assert findings[0].code == REAL[name]
+
+
+def test_every_real_log_is_tested() -> None:
+    assert {path.stem for path in LOGS.glob("*.log")} == set(REAL)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_wordings(line: str) -> None:
+    assert [finding.code for finding in diagnose_log([line])][:1] == [LINES[line]]
+
+
+def test_a_cause_comes_before_its_consequences() -> None:
+    lines = [
+        "(Worker_TP1 pid=9) ERROR 11-24 10:00:00 [multiproc_executor.py:1] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "(Worker_TP0 pid=8) ERROR 11-24 10:00:09 [multiproc_executor.py:1] torch.distributed.DistBackendError: NCCL error in: x",
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+        "vllm@m.service: Main process exited, code=exited, status=1/FAILURE",
+    ]
+    assert diagnose_log(lines)[0].code == "gpu_out_of_memory"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["INFO:     Application startup complete.", 'INFO:     127.0.0.1:5 - "GET /health HTTP/1.1" 200 OK'],
+        ["WARNING 11-24 10:00:00 [system_utils.py:255] errors like `OSError: [Errno 24] Too many open files`."],
+        ["NVRM version: NVIDIA UNIX x86_64 Kernel Module  520.56.06  Thu Oct  6 21:38:55 UTC 2022"],
+        ['time=2026 level=INFO source=types.go:50 msg="inference compute" id=GPU-a library=CUDA compute=9.0'],
+    ],
+)
+def test_a_healthy_log_has_no_finding(lines: list[str]) -> None:
+    assert diagnose_log(lines) == []
