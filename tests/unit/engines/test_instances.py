@@ -8,11 +8,14 @@ import pytest
 import yaml
 from ansible_collections.llm.serving.plugins.module_utils.engines.instances import (
     HEADER,
+    Files,
     Instance,
     InstanceError,
     check_name,
+    environment_value,
     existing_instances,
     hide_secrets,
+    model_of,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,3 +102,18 @@ def test_only_files_of_our_own_count_as_instances(tmp_path: Any) -> None:
     (tmp_path / "ours.yaml").write_text(Instance("ours", {"port": 1}).config_text())
     (tmp_path / "theirs.yaml").write_text("port: 2\n")
     assert existing_instances(tmp_path) == ["ours"]
+
+
+@given(st.text(st.characters(exclude_characters="\n\0", exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=20))
+def test_a_variable_is_read_back_as_it_was_written(value: str) -> None:
+    text = Instance("a", environment={"OTHER": "1"}, secrets={"VLLM_API_KEY": value}).environment_text()
+    assert environment_value(text, "VLLM_API_KEY") == value
+    assert environment_value(text, "MISSING") is None
+
+
+@pytest.mark.parametrize("model", ["/srv/models/a/b/5ede", "/srv/a model", "org/name"])
+def test_the_model_of_an_instance_is_read_back(tmp_path, model: str) -> None:
+    files = Files(tmp_path, "a")
+    assert model_of(files) is None
+    files.config.write_text(Instance("a", {"model": model, "port": 1}).config_text())
+    assert model_of(files) == model

@@ -85,3 +85,21 @@ def test_what_fails_is_named_with_what_was_expected(monkeypatch: pytest.MonkeyPa
     assert result["failed"]
     assert "models: expected the model 'tiny', found ['other']" in result["msg"]
     assert result["checks"]["health"]["ok"]
+
+
+def test_the_key_may_lie_on_the_host_and_is_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(openai_probe, "probe", lambda module, server, question: module.exit_json(seen=server.api_key))
+    monkeypatch.setattr(openai_probe, "Server", lambda *values: given.append(values) or FakeServer(values[1]))
+    (tmp_path / "a.env").write_text("VLLM_API_KEY=sk-hidden\n")
+    result = probe(environment_file=str(tmp_path / "a.env"))
+    assert given[0][1] == "sk-hidden"
+    assert "sk-hidden" not in json.dumps(result)
+    assert probe(environment_file=str(tmp_path / "missing.env"))["seen"] is None
+
+
+class FakeServer:
+    """A server with a key."""
+
+    def __init__(self, api_key: str | None) -> None:
+        self.api_key = api_key
