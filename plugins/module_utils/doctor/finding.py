@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from ..engines.failures import Decision
-from .rule import SEVERITIES, Rule, fill
+from .rule import CERTAIN, SEVERITIES, Rule, fill
 from .rules import rule_of
 
 # Where evidence comes from, the deepest first: what lies deeper explains what lies above it.
-GPU, KNOWN_LOG, FILES, NETWORK, UNKNOWN_LOG, STATE, HOUSEKEEPING = range(7)
+GPU, KNOWN_LOG, FILES, NETWORK, GUESSED_LOG, UNKNOWN_LOG, STATE, HOUSEKEEPING = range(8)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def of_rule(
 def of_decision(decision: Decision, subject: str, *, severity: str = "", target: str = "") -> Finding:
     """Make a finding of what a log says."""
     rule = decision.rule or rule_of("cause_not_in_log" if decision.is_pointer else "unknown")
-    depth = KNOWN_LOG if decision.rule else UNKNOWN_LOG
+    depth = UNKNOWN_LOG if not decision.rule else KNOWN_LOG if rule.confidence == CERTAIN else GUESSED_LOG
     return of_rule(rule, subject, decision.line, depth, severity=severity, target=target, decision=decision)
 
 

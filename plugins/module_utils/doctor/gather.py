@@ -131,13 +131,22 @@ def _model(run: Run, path: Path, user: str) -> dict[str, Any]:
     if not found["exists"]:
         return found
     with contextlib.suppress(OSError):
-        found["problems"] = list(find_problems(path))
+        found["problems"] = [*find_problems(path), *_broken_json(path)]
     code, out, err = run(["runuser", "-u", user, "--", "find", "-L", str(path), "!", "-readable", "-print", "-quit"])
     if out.strip():
         found["unreadable"] = f"{out.strip()}: not readable by {user}"
     elif code and "Permission denied" in err:
         found["unreadable"] = err.strip().splitlines()[0]
     return found
+
+
+def _broken_json(path: Path) -> Iterable[str]:
+    """Name the tokenizer's files that are no JSON; the configuration and the weights are find_problems' matter."""
+    for file in sorted(path.glob("tokenizer*.json")):
+        try:
+            json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            yield f"{file.name} is not valid JSON ({error})"
 
 
 def _ask(sockets: Iterable[Socket], path: str) -> dict[str, Any]:

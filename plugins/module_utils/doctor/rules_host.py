@@ -188,7 +188,8 @@ LIMIT_RULES = (
     sign(
         "host_out_of_memory",
         r"oom-kill|Out of memory: Killed|Memory cgroup out of memory|killed by the OOM killer|MemoryError\b"
-        r"|Cannot allocate memory|can't allocate memory|Failed with result 'oom-kill'|std::bad_alloc"
+        r"|failed to map segment from shared object|Cannot allocate memory|can't allocate memory"
+        r"|Failed with result 'oom-kill'|std::bad_alloc"
         r"|Ray.*(?:OutOfMemoryError|memory on the node)|Errno 12\b|signal: killed|exit code -9\b|exitcode: ?-9\b"
         r"|died with signal 9|Main process exited, code=killed, status=9/KILL",
         "The host's memory, or the unit's limit of it (MemoryMax), did not suffice: the kernel killed a process.",
