@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from posixpath import normpath
 from urllib.parse import urlsplit
 
 from .values import FALSE, TRUE, OllamaError, address, duration_seconds, size_bytes, switch
@@ -20,6 +21,13 @@ LEAST_FREE_BYTES = GIB  # what llama.cpp keeps free of every card unless told ot
 CONFIG_LINE = re.compile(r'msg="server config" env="?(map\[.*\])')
 CONFIG_KEY = re.compile(r"(?:^| )([A-Z][A-Z0-9_]+|https?_proxy|no_proxy):")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# The folder of the models is given to the server's user, and removed with them.
+SYSTEM_FOLDERS = frozenset(
+    (
+        *("", "bin", "boot", "dev", "etc", "home", "lib", "media", "mnt", "opt", "proc", "root", "run", "sbin"),
+        *("srv", "sys", "tmp", "usr", "usr/share", "var", "var/lib"),
+    )
+)
 PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"})
 ALSO_VISIBLE = ("HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 VISIBLE = {"nvidia": "CUDA_VISIBLE_DEVICES", "amd": "ROCR_VISIBLE_DEVICES"}
@@ -182,8 +190,8 @@ def _check(name: str, value: str) -> None:
             f"{name} holds a password. The server prints its proxies into the journal when it starts. "
             "Use a proxy that needs none, or one on this host that adds it."
         )
-    if name == "OLLAMA_MODELS" and not value.startswith("/"):
-        raise OllamaError(f"expected OLLAMA_MODELS as an absolute path, found {value!r}")
+    if name == "OLLAMA_MODELS" and (not value.startswith("/") or normpath(value).strip("/") in SYSTEM_FOLDERS):
+        raise OllamaError(f"expected OLLAMA_MODELS as an absolute path of a folder of its own, found {value!r}")
     try:
         READ_AS.get(name, _text)(value)
     except OllamaError as error:

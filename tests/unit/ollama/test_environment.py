@@ -139,6 +139,8 @@ def test_unknown_variables_are_passed_on_with_a_warning() -> None:
         ("OLLAMA_HOST", "a:b:c:d:x", "expected OLLAMA_HOST"),
         ("OLLAMA_HOST", "0.0.0.0:0", "expected a port from 1 to 65535"),
         ("OLLAMA_MODELS", "models", "absolute path"),
+        ("OLLAMA_MODELS", "/", "of its own"),
+        ("OLLAMA_MODELS", "/var/../srv/", "of its own"),
         ("OLLAMA_MAX_VRAM", "lots", "expected a size"),
         ("OLLAMA_DEBUG", "loud", "expected true, false or a level"),
         ("HTTPS_PROXY", "http://me:secret@proxy:3128", "prints its proxies into the journal"),

@@ -48,6 +48,8 @@ def derive(name: str, **variables: Any) -> Any:
             ["ollama-linux-arm64.tar.zst", "ollama-linux-arm64-jetpack5.tar.zst"],
         ),
         ({"gpu": {"vendor": "amd"}}, {"ollama_extras": []}, ["ollama-linux-amd64.tar.zst"]),
+        ({"gpu": {"vendor": "amd"}, "ollama": {"architecture": "arm64"}}, {}, ["ollama-linux-arm64.tar.zst"]),
+        ({}, {"ollama_extras": "rocm"}, ["ollama-linux-amd64.tar.zst", "ollama-linux-amd64-rocm.tar.zst"]),
         ({}, {"ollama_extras": ["rocm"]}, ["ollama-linux-amd64.tar.zst", "ollama-linux-amd64-rocm.tar.zst"]),
     ],
 )
