@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conftest import Monitor, wait
+from conftest import Monitor, fetch, wait
 
 ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 STUB = (ROOT / "tools" / "stub_nvml" / "hosts" / "a100x2.conf").read_text()
@@ -72,8 +72,10 @@ def load(environment: dict[str, str], clients: int, tokens: int, timeout_seconds
     threads = [threading.Thread(target=client, daemon=True) for dummy in range(clients)]
     for thread in threads:
         thread.start()
-    yield
-    over.set()
+    try:
+        yield
+    finally:
+        over.set()
     for thread in threads:
         thread.join(timeout_seconds + 1)
 
@@ -138,7 +140,7 @@ def give_the_certificate_back(mon: Any) -> None:
 def ask_ollama(engine: Any, address: str, keep_alive: int) -> None:
     body = json.dumps({"model": "small", "prompt": "Hello", "stream": False, "keep_alive": keep_alive,
                        "options": {"num_predict": 4}})  # fmt: skip
-    engine.check_output(f"curl -sS --fail --noproxy '*' http://{address}:11434/api/generate -d '{body}'")
+    fetch(engine, f"http://{address}:11434/api/generate", body)
 
 
 def test_load_sick_cards_and_bad_files(

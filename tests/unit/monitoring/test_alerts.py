@@ -126,7 +126,8 @@ CASES: dict[str, list[Case]] = {
     ],
     "LlmQueueGrowing": [
         Case(waiting(f"0+1x{MINUTES}"), waiting(f"5+0x{MINUTES}")),
-        Case(waiting(f"50+0x{MINUTES}"), waiting(f"{MINUTES * 2}-1x{MINUTES}")),
+        # A crowd that is served at once is none.
+        Case(waiting(f"50+0x{MINUTES}"), waiting("0+0x97 50 50 50 0+0x49")),
     ],
     "LlmTimeToFirstTokenHigh": [
         Case(bucket("time_to_first_token", slow=True), bucket("time_to_first_token", slow=False))
