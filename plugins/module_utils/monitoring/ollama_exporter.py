@@ -64,7 +64,7 @@ def collect(url: str) -> str:
         stored = ask(url, "/api/tags").get("models") or []
         loaded = ask(url, "/api/ps").get("models") or []
     except (OllamaError, KeyError) as error:
-        print(error, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{error}\n")
         out.add("ollama_up", 0)
         return out.text()
     out.add("ollama_up", 1)
