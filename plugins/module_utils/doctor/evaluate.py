@@ -224,7 +224,7 @@ def _ollama_gpus(evidence: Evidence) -> Iterator[Finding]:
     models = [problem for problem in problems if not FALLBACK_REASON.match(problem)]
     none_used = any(": 0 % of" in model for model in models)
     code = "silent_cpu_fallback" if none_used else "partly_on_the_cpu"
-    rule = next(rule for rule in reversed(ALL_RULES) if rule.code == code)
+    rule = {rule.code: rule for rule in ALL_RULES}[code]
     yield of_rule(rule, "ollama.service", f"/api/ps: {'; '.join([*models, *reasons])}", NETWORK)
 
 
