@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import testinfra
 
 ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
@@ -63,3 +64,15 @@ def doctor_for() -> Callable[..., list[dict[str, Any]]]:
         return list(json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"][host]["findings"])
 
     return run
+
+
+@pytest.fixture(scope="module")
+def clinic() -> Any:
+    """The host with vLLM, where instances fall sick."""
+    return testinfra.get_host(f"ansible://clinic?ansible_inventory={INVENTORY}/")
+
+
+@pytest.fixture(scope="module")
+def fallback() -> Any:
+    """The host with Ollama and cards that it does not use."""
+    return testinfra.get_host(f"ansible://fallback?ansible_inventory={INVENTORY}/")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-import testinfra
-
-testinfra_hosts = ["ansible://vllm"]
 
 CLIENT = "198.18.255.9"
 # What is done to a copy of the sound instance, and what the doctor must name first.
@@ -54,15 +50,15 @@ def script(name: str, port: int, harm: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def ward(host: Any, doctor: Callable[..., Any]) -> Any:
+def ward(clinic: Any, doctor: Callable[..., Any]) -> Any:
     """All sick instances at once, after they have failed; what the doctor says of each."""
     for number, (name, (harm, _codes)) in enumerate(SICK.items()):
-        host.run_expect([0], "bash -c %s", script(name, 8021 + number, harm))
+        clinic.run_expect([0], "bash -c %s", script(name, 8021 + number, harm))
     names = " ".join(f"vllm@{name}" for name in SICK)
-    host.run_expect([0], "systemctl daemon-reload")
-    host.run_expect([0], f"systemctl start --no-block {names}")
+    clinic.run_expect([0], "systemctl daemon-reload")
+    clinic.run_expect([0], f"systemctl start --no-block {names}")
     deadline = time.monotonic() + 400
-    while "active" in (states := host.run(f"systemctl is-active {names}").stdout.replace("inactive", "")):
+    while "active" in (states := clinic.run(f"systemctl is-active {names}").stdout.replace("inactive", "")):
         assert time.monotonic() < deadline, states
         time.sleep(3)
     return doctor()["clinic"]
@@ -76,22 +72,22 @@ def test_the_gateway_on_another_host_cannot_reach_loopback(doctor_for: Callable[
     assert [finding["code"] for finding in doctor_for("clinic", CLIENT)] == ["bound_to_loopback"]
 
 
-def test_a_firewall_in_the_way_is_seen(doctor_for: Callable[..., Any], edge: Any) -> None:
+def test_a_firewall_in_the_way_is_seen(doctor_for: Callable[..., Any], fallback: Any) -> None:
     assert doctor_for("fallback", CLIENT) == []
     table = (
         "table inet wall { chain input { type filter hook input priority 5; tcp dport 11434 iifname != lo drop; }; }"
     )
-    edge.run_expect([0], "sh -c %s", f"echo '{table}' | nft -f -")
+    fallback.run_expect([0], "sh -c %s", f"echo '{table}' | nft -f -")
     try:
         assert [finding["code"] for finding in doctor_for("fallback", CLIENT)] == ["firewall_blocks"]
     finally:
-        edge.run_expect([0], "nft delete table inet wall")
+        fallback.run_expect([0], "nft delete table inet wall")
 
 
-def test_a_silent_fallback_to_the_cpu_is_seen(doctor_for: Callable[..., Any], edge: Any) -> None:
+def test_a_silent_fallback_to_the_cpu_is_seen(doctor_for: Callable[..., Any], fallback: Any) -> None:
     body = '{"model": "tiny", "prompt": "a", "stream": false, "options": {"num_predict": 1}}'
     ask = f"import urllib.request as r; r.urlopen('http://127.0.0.1:11434/api/generate', b'''{body}''').read()"
-    edge.run_expect([0], "python3 -c %s", ask)
+    fallback.run_expect([0], "python3 -c %s", ask)
     findings = doctor_for("fallback")
     assert findings[0]["code"] == "silent_cpu_fallback"
     assert "tiny" in findings[0]["evidence"]
@@ -110,18 +106,11 @@ def test_the_sound_instance_is_left_out(ward: list[dict[str, Any]]) -> None:
 
 
 def test_nothing_changes_without_the_tag_and_what_is_safe_with_it(
-    ward: list[dict[str, Any]], host: Any, doctor: Callable[..., Any]
+    ward: list[dict[str, Any]], clinic: Any, doctor: Callable[..., Any]
 ) -> None:
-    assert host.run("systemctl is-failed vllm@loop").stdout.strip() == "failed"
+    assert clinic.run("systemctl is-failed vllm@loop").stdout.strip() == "failed"
     drop = "/run/systemd/system/vllm@loop.service.d/test.conf"
-    host.run_expect([0], "sh -c %s", f"printf '[Service]\\nExecStart=\\nExecStart=/bin/sleep infinity\\n' >{drop}")
+    clinic.run_expect([0], "sh -c %s", f"printf '[Service]\\nExecStart=\\nExecStart=/bin/sleep infinity\\n' >{drop}")
     assert "needs_daemon_reload" in {finding["code"] for finding in doctor()["clinic"]}
     doctor("--tags", "fix")
-    assert host.run("systemctl is-active vllm@loop").stdout.strip() == "active"
-
-
-@pytest.fixture(scope="module")
-def edge() -> Any:
-    """The host with Ollama and cards that it does not use."""
-    inventory = os.environ["MOLECULE_SCENARIO_DIRECTORY"] + "/inventory/"
-    return testinfra.get_host(f"ansible://fallback?ansible_inventory={inventory}")
+    assert clinic.run("systemctl is-active vllm@loop").stdout.strip() == "active"

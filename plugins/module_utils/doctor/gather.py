@@ -132,7 +132,9 @@ def _model(run: Run, path: Path, user: str) -> dict[str, Any]:
         return found
     with contextlib.suppress(OSError):
         found["problems"] = [*find_problems(path), *_broken_json(path)]
-    code, out, err = run(["runuser", "-u", user, "--", "find", "-L", str(path), "!", "-readable", "-print", "-quit"])
+    # find goes back to where it began, so that must be a folder that the user may enter.
+    search = ["find", "-L", str(path), "!", "-readable", "-print", "-quit"]
+    code, out, err = run(["env", "--chdir=/", "runuser", "-u", user, "--", *search])
     if out.strip():
         found["unreadable"] = f"{out.strip()}: not readable by {user}"
     elif code and "Permission denied" in err:
