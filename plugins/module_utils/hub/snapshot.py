@@ -367,7 +367,9 @@ class Keeper:
         base, final = self._base(commit), self._home.snapshot(commit)
         base.mkdir(parents=True, exist_ok=True)
         known = self._known(base)
-        survey = self._survey(base, manifest.files, known.files if known else (), full=False)
+        # A whole snapshot was hashed just before; what an earlier run began was not.
+        full = wish.verify == FULL and base != final
+        survey = self._survey(base, manifest.files, known.files if known else (), full=full)
         linked = self._link(base, survey)
         needed_bytes = sum(entry.size_bytes - self._part_bytes(commit, entry) for entry in survey.missing)
         require_space(base, needed_bytes)

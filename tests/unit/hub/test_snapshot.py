@@ -416,6 +416,16 @@ def test_killed_in_the_middle_nothing_comes_twice(keep: Keep, hub: Hub, tmp_path
     assert outcome.downloaded_bytes <= total - kept_bytes
 
 
+def test_full_also_means_what_an_earlier_run_began(keep: Keep, hub: Hub, tmp_path: Path) -> None:
+    final = keep().path
+    staging = final.with_name(f".{hub.commit}.part")
+    final.rename(staging)
+    flip_bit(staging / "tokenizer.json", 100)
+    outcome = keep(verify="full")
+    assert (outcome.verified, outcome.corrupt, outcome.fetched) == ("full", ("tokenizer.json",), ("tokenizer.json",))
+    assert content(outcome.path) == content(hub.model)
+
+
 # Room
 
 
