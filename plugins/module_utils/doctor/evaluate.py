@@ -15,6 +15,7 @@ from .rules_host import GPU_RULES, LIMIT_RULES
 from .rules_serving import GATEWAY_RULES, OLLAMA_RULES
 
 GIB = 1 << 30
+GAVE_UP = "Start request repeated too quickly"
 LEAST_FREE_BYTES = 2 * GIB
 LEAST_FREE_SHARE = 0.03
 STALE_SECONDS = 7 * 86400
@@ -35,6 +36,8 @@ def diagnose_log(lines: Sequence[str], subject: str = "log") -> list[Finding]:
     else:
         plain = _first_shown(lines, LOG_RULES, subject)
         found += [plain] if plain else [of_decision(decision, subject)] if decision else []
+    if any(GAVE_UP in line for line in lines):
+        found.append(of_rule(rule_of("crash_loop"), subject, next(line for line in lines if GAVE_UP in line), STATE))
     return ordered([*found, *_warnings(lines, subject)])
 
 
@@ -204,7 +207,7 @@ def _dead(unit: Evidence, evidence: Evidence) -> Iterator[Finding]:
 
 
 def _gave_up(lines: Sequence[str]) -> bool:
-    return any("Start request repeated too quickly" in line for line in lines[-8:])
+    return any(GAVE_UP in line for line in lines[-8:])
 
 
 def _port_owner(unit: Evidence, evidence: Evidence) -> str:

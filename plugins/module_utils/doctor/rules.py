@@ -22,7 +22,12 @@ ENGINE_RULES = (
     *BUILD_RULES[2:],
     *SYSTEMD_RULES,
 )
-LOG_RULES = (*GATEWAY_RULES[:2], *OLLAMA_RULES[:-1], *ENGINE_RULES, OLLAMA_RULES[-1], *GATEWAY_RULES[2:])
+# That a runner died, or that a backend is down, follows from what the other rules know.
+LOG_RULES = tuple(
+    dict.fromkeys(
+        (*GPU_RULES, *GATEWAY_RULES[:-1], *OLLAMA_RULES[:-1], *ENGINE_RULES, OLLAMA_RULES[-1], GATEWAY_RULES[-1])
+    )
+)
 ALL_RULES = (*LOG_RULES, *CHECK_RULES)
 
 

@@ -133,7 +133,8 @@ MEMORY_RULES = (
         "gpu_out_of_memory",
         r"(?:CUDA|HIP|XPU|ROCm) (?:error: )?out of memory|OutOfMemoryError: (?!.*memory on the node)"
         r"|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|hipErrorOutOfMemory"
-        r"|warming up sampler with \d+ dummy requests|Cuda failure.*'out of memory'",
+        r"|CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)|warming up sampler with \d+ dummy requests"
+        r"|Cuda failure.*'out of memory'",
         "The GPU's memory did not suffice.",
         "The GPU's memory did not suffice: lower gpu_memory_utilization by 0.05, max_num_seqs or"
         " max_num_batched_tokens; or use more GPUs.",
@@ -160,7 +161,8 @@ CARD_RULES = (
         "no_gpu",
         r"No CUDA GPUs are available|Found no NVIDIA driver|no CUDA-capable device|Failed to infer device type"
         r"|Can't initialize NVML|libcuda\.so\S* cannot open|libcuda\.so\S*: cannot open|invalid device ordinal"
-        r"|No HIP GPUs|cudaErrorNoDevice|CUDA_ERROR_NO_DEVICE|CUDA_ERROR_INVALID_DEVICE|NVML_ERROR_NO_PERMISSION"
+        r"|No HIP GPUs|no ROCm-capable device|cudaErrorNoDevice|CUDA_ERROR_NO_DEVICE"
+        r"|CUDA_ERROR_INVALID_DEVICE|NVML_ERROR_NO_PERMISSION"
         r"|CUDA_VISIBLE_DEVICES is set to empty|CUDA unknown error|Torch not compiled with CUDA enabled"
         r"|NVMLError_\w+",
         "The engine sees no usable GPU.",
@@ -178,7 +180,8 @@ CARD_RULES = (
     ),
     sign(
         "not_divisible",
-        r"(\d+) is not divisible by (\d+)|must be divisible by (?:the )?tensor.parallel"
+        r"(\d+) is not divisible by (\d+)|parallel size \d+ must be divisible"
+        r"|must be divisible by (?:the )?tensor.parallel"
         r"|not divisible by (?:weight quantization block|tensor parallel|tp)",
         "A dimension of the model cannot be shared out evenly over so many GPUs.",
         "Choose another tensor_parallel_size: a smaller power of two, with pipeline_parallel_size for the rest.",
@@ -319,7 +322,8 @@ MODEL_RULES = (
     ),
     sign(
         "tokenizer",
-        r"Can't load tokenizer|instantiate the backend tokenizer|Can't instantiate|Couldn't instantiate"
+        r"Can't load tokenizer|Failed to load the tokenizer|instantiate the backend tokenizer"
+        r"|Can't instantiate|Couldn't instantiate"
         r"|tokenizer.*(?:not found|does not exist|cannot be loaded|No such file|is missing)"
         r"|Unable to load vocabulary|Error parsing line|No such file.*(?:tokenizer|vocab|tekken|merges|spiece)"
         r"|expected str, bytes or os\.PathLike object, not NoneType|untagged enum ModelWrapper"
@@ -408,7 +412,8 @@ MODEL_RULES = (
 BUILD_RULES = (
     sign(
         "toolchain",
-        r"cannot find -lcuda|Python\.h: No such file|Failed to find C compiler|nvcc.*not found"
+        r"cannot find -lcuda|working triton installation|Python\.h: No such file|Failed to find C compiler"
+        r"|nvcc.*not found"
         r"|Ninja is required|libcuda\.so cannot found|ptxas fatal|Could not find nvcc|CUDA_HOME .*not set"
         r"|CalledProcessError.*(?:gcc|cc|g\+\+|nvcc|ninja)|InvalidCxxCompiler|No working C\+\+ compiler"
         r"|Error building extension|fatal error: \S+\.h: No such file",
@@ -419,7 +424,7 @@ BUILD_RULES = (
     sign(
         "library_missing",
         r"cannot open shared object file|undefined symbol|ImportError|ModuleNotFoundError|version `GLIBC\S*' not found"
-        r"|PackageNotFoundError|error while loading shared libraries",
+        r"|PackageNotFoundError|Failed to import \S+ because|error while loading shared libraries",
         "The engine's environment is incomplete or does not fit this system.",
         "The engine's environment is incomplete or does not fit this system: remove its folder below /opt/vllm and"
         " run the role again.",
@@ -436,6 +441,29 @@ BUILD_RULES = (
         "Set enforce_eager: true, or another version; with CUDA_LAUNCH_BLOCKING=1 the log names the place. If other"
         " Xid errors are in the kernel log, suspect the card.",
         "enforce_eager, vllm_version",
+        confidence=POSSIBLE,
+    ),
+    sign(
+        "forked_cuda",
+        r"Cannot re-initialize CUDA in forked subprocess",
+        "A worker was forked from a process that had used CUDA already.",
+        "Set VLLM_WORKER_MULTIPROC_METHOD to spawn in the model's environment.",
+        "vllm_environment (VLLM_WORKER_MULTIPROC_METHOD)",
+    ),
+    sign(
+        "kernel_too_large",
+        r"out of resource: (?:shared memory|threads)|OutOfResources",
+        "A compiled kernel wants more of the card than it has.",
+        "Choose another attention backend or a smaller block by extra_args, or another vllm_version;"
+        " small cards have less"
+        " shared memory than those that kernels are tuned for.",
+        "extra_args, vllm_version",
+    ),
+    sign(
+        "worker_died",
+        r"RayActorError|ActorDiedError|WorkerCrashedError|actor died unexpectedly|[Ww]orker (?:process )?died",
+        "A worker process died without a word, killed for memory more often than not.",
+        "Look at the kernel log of the worker's host for the OOM killer and for Xid errors.",
         confidence=POSSIBLE,
     ),
     sign(

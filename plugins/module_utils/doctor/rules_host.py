@@ -50,7 +50,7 @@ GPU_RULES = (
         "fabric_manager",
         r"Error 802|system not yet initialized|CUDA_ERROR_SYSTEM_NOT_READY|cudaErrorSystemNotReady"
         r"|fabric ?manager.*(?:not running|failed|inactive|not (?:been )?(?:started|initialized))"
-        r"|nvidia-fabricmanager\.service: (?:Main process exited|Failed)",
+        r"|Failed to start .*fabric ?manager|nvidia-fabricmanager\.service: (?:Main process exited|Failed)",
         "The NVSwitch fabric is not up: CUDA answers error 802 until Fabric Manager has set it up.",
         "NVSwitch hosts need a running nvidia-fabricmanager of the driver's own version.",
         fix="restart_fabric_manager",

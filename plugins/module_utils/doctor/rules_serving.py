@@ -69,7 +69,8 @@ OLLAMA_RULES = (
     ),
     sign(
         "silent_cpu_fallback",
-        r"no compatible GPUs were discovered|no (?:nvidia|amd|compatible) (?:GPU|device)s? (?:found|detected)"
+        r"vector extensions, GPU inference disabled|no compatible GPUs were discovered|no (?:nvidia|amd"
+        r"|compatible) (?:GPU|device)s? (?:found|detected)"
         r"|(?:unable to load|failed to load) (?:cudart|nvidia management|cuda driver|libcuda|libcudart|nvcuda|rocm)"
         r"|ggml_cuda_init: failed to initialize|cuInit.*(?:err|fail)|cudart init failure|nvml.*init.*(?:fail|error)"
         r"|cuda driver library init failure|falling back to CPU|offloaded 0/\d+ layers"
@@ -80,6 +81,16 @@ OLLAMA_RULES = (
         " has libraries for"
         " these cards (ollama_extras); num_gpu 0 forces the CPU.",
         "ollama_num_gpu, ollama_cuda_visible_devices, ollama_extras",
+    ),
+    sign(
+        "ollama_unreachable",
+        r"could not connect to (?:ollama app|a running Ollama|ollama server)"
+        r"|dial tcp \S+:11434: \S*connect: connection refused",
+        "Nothing answers where a client looks for Ollama.",
+        "See that the service runs, that ollama_host is the address which clients use (OLLAMA_HOST on"
+        " their side), and that"
+        " the firewall lets them through.",
+        "ollama_host, firewall_rules",
     ),
     sign(
         "ollama_queue_full",

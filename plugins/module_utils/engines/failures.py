@@ -31,8 +31,8 @@ POINTERS = re.compile(
 )
 # The last line of a traceback: a dotted exception name at the left margin, with or without a message.
 EXCEPTION = re.compile(
-    r"^(?:[A-Za-z_]\w*\.)*[A-Za-z_]*(?:Error|Exception|Exit|Interrupt|Timeout|Refused|Exceeded)(?:\([\w: .,=-]*\))?"
-    r"(?:: .*|:)?$"
+    r"^(?:[A-Za-z_]\w*\.)*[A-Za-z_]*(?:Error|Exception|Exit|Interrupt|Timeout|Refused|Exceeded|Failed|Resources)"
+    r"(?:\([\w: .,=-]*\))?(?:: .*|:)?$"
 )
 ARGUMENT = re.compile(r"^(?:\S+ ?)?(?:\S+: )?error: .+")
 PYDANTIC = re.compile(r"validation errors? for ")
