@@ -58,7 +58,7 @@ def ward(clinic: Any, doctor: Callable[..., Any]) -> Any:
     clinic.run_expect([0], "systemctl daemon-reload")
     clinic.run_expect([0], f"systemctl start --no-block {names}")
     deadline = time.monotonic() + 400
-    while "active" in (states := clinic.run(f"systemctl is-active {names}").stdout.replace("inactive", "")):
+    while set(states := clinic.run(f"systemctl is-active {names}").stdout.split()) != {"failed"}:
         assert time.monotonic() < deadline, states
         time.sleep(3)
     return doctor()["clinic"]
