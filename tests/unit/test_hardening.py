@@ -31,6 +31,7 @@ def render(template: Path, gpu: bool) -> str:
         "__vllm_variant": "cuda" if gpu else "cpu",
         "__vllm_user": "vllm",
         "__ollama_user": "ollama",
+        "__mirror_user": "llm-mirror",
         "__ollama_has_gpu": gpu,
         "__ollama_environment": {"OLLAMA_MODELS": "/srv/ollama"},
         f"{role}_unit_settings": {},
