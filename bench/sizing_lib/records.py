@@ -30,11 +30,30 @@ SAME_TOTAL_BYTES = 64 * MIB
 Record = Mapping[str, Any]
 
 
+_NUMBERS = (
+    "block_size concurrency dcp gpu_count gpu_total_gib kv_blocks kv_cache_gib kv_tokens max_model_len "
+    "max_num_batched_tokens max_num_seqs pp tp util weights_gib"
+).split()
+
+
 @dataclass(frozen=True)
 class Unusable:
     """Why a record cannot be predicted."""
 
     reason: str
+
+
+def normalized(record: Record) -> Record:
+    """The record without what is null, and with numbers for numbers; one that is none counts as not stated."""
+    plain = {key: value for key, value in record.items() if value is not None}
+    for key in _NUMBERS:
+        if isinstance(plain.get(key), str):
+            try:
+                number = float(plain[key].replace(",", "").replace("_", ""))
+                plain[key] = int(number) if number.is_integer() else number
+            except ValueError:
+                del plain[key]
+    return plain
 
 
 def version_of(record: Record) -> EngineVersion:
@@ -192,7 +211,10 @@ def known_checkpoints(records: Sequence[Record]) -> dict[str, int]:
     return {
         str(record["model"]): int(float(record["weights_gib"]) * GIB)
         for record in records
-        if record.get("weights_gib") and record.get("tp") == 1 and int(record.get("pp") or 1) == 1
+        if record.get("model")
+        and record.get("weights_gib")
+        and record.get("tp") == 1
+        and int(record.get("pp") or 1) == 1
     }
 
 
