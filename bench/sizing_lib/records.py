@@ -31,9 +31,22 @@ Record = Mapping[str, Any]
 
 
 _NUMBERS = (
-    "block_size concurrency dcp gpu_count gpu_total_gib kv_blocks kv_cache_gib kv_tokens max_model_len "
-    "max_num_batched_tokens max_num_seqs pp tp util weights_gib"
-).split()
+    "block_size",
+    "concurrency",
+    "dcp",
+    "gpu_count",
+    "gpu_total_gib",
+    "kv_blocks",
+    "kv_cache_gib",
+    "kv_tokens",
+    "max_model_len",
+    "max_num_batched_tokens",
+    "max_num_seqs",
+    "pp",
+    "tp",
+    "util",
+    "weights_gib",
+)
 
 
 @dataclass(frozen=True)
