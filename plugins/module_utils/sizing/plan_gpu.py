@@ -98,10 +98,11 @@ def _sizes(request: _Request, host: Host) -> list[int]:
                 remedy="change gpus, pipeline_parallel_size or data_parallel_size",
             )
         wished = count // per_rank
-    if wished is None:
+    if wished is None and request.devices_needed(1) <= len(host.devices):
         most = max(1, len(host.devices) * request.nodes // (request.stages * request.replicas))
         sizes = valid_tensor_parallel_sizes(shape, most)
         return list(reversed(sizes)) if request.purpose.prefers_wide_tensor_parallel else sizes
+    wished = wished or 1
     problem = tensor_parallel_problem(shape, wished)
     if problem:
         allowed = valid_tensor_parallel_sizes(shape, max(8, wished))
@@ -117,7 +118,9 @@ def _sizes(request: _Request, host: Host) -> list[int]:
             expected=f"{request.devices_needed(wished)} GPUs for tensor_parallel_size {wished}"
             + (f" in {request.replicas} replicas" if request.replicas > 1 else ""),
             found=f"{len(host.devices)} usable on this host",
-            remedy="leave tensor_parallel_size out and it is planned, or spread the model with nodes and "
+            remedy=f"set replicas: {request.replicas - 1} or less"
+            if request.replicas > 1
+            else "leave tensor_parallel_size out and it is planned, or spread the model with nodes and "
             "pipeline_parallel_size",
         )
     return [wished]
@@ -358,7 +361,7 @@ def _refusal(request: _Request, board: Board, host: Host) -> SizingError:
         expected=f"{gib(need)} per GPU for weights ({gib(account.weights_bytes)}), overheads and one request "
         f"of {length} tokens",
         found=f"{gib(allowed)} ({setup.utilization:.2f} × {gib(device.total_bytes)})",
-        remedy=remedy_text(remedies(setup, len(host.devices))),
+        remedy=remedy_text(remedies(setup, len(host.devices), replicas=request.replicas)),
     )
 
 
@@ -537,7 +540,7 @@ def _check_result(request: _Request, setup: Setup, found: Estimate, notes: Notes
             expected=f"room for one request of {setup.max_model_len} tokens "
             f"({gib(bytes_for_requests(found.layout, 1))} of KV cache)",
             found=f"{gib(account.kv_expected_bytes)} of {gib(account.budget_bytes)} are left for it",
-            remedy=remedy_text(remedies(setup, len(host.devices))),
+            remedy=remedy_text(remedies(setup, len(host.devices), replicas=request.replicas)),
         )
     if found.floor.concurrency < 1:
         notes.warn(

@@ -22,13 +22,12 @@ def fits(setup: Setup) -> bool:
     return found.account.kv_floor_bytes > 0 and found.floor.concurrency >= 1
 
 
-def remedies(setup: Setup, devices: int, may_shorten: bool = True) -> list[str]:
-    """Changes that would each make the instance fit, cheapest first."""
+def remedies(setup: Setup, devices: int, replicas: int = 1) -> list[str]:
+    """Changes that would each make the instance fit, cheapest first; `replicas` each have GPUs of their own."""
     found = []
-    if may_shorten:
-        length = longest_context(setup, estimate(setup).account.kv_floor_bytes, 1.0, setup.max_model_len)
-        if length >= 1024 and fits(replace(setup, max_model_len=length)):
-            found.append(f"a shorter context: max_model_len: {length}")
+    length = longest_context(setup, estimate(setup).account.kv_floor_bytes, 1.0, setup.max_model_len)
+    if length >= 1024 and fits(replace(setup, max_model_len=length)):
+        found.append(f"a shorter context: max_model_len: {length}")
     narrow = replace(setup, kv_cache_dtype="fp8")
     if setup.kv_cache_dtype == "auto" and fits(narrow):
         found.append("an 8-bit KV cache: kv_cache_dtype: fp8")
@@ -40,7 +39,8 @@ def remedies(setup: Setup, devices: int, may_shorten: bool = True) -> list[str]:
     for size in valid_tensor_parallel_sizes(setup.shape, MOST_GPUS):
         wider = replace(setup, tensor_parallel_size=size)
         if size > setup.tensor_parallel_size and fits(wider):
-            where = "" if size <= devices else f", which needs {size} such GPUs (this host has {devices})"
+            needed = size * replicas
+            where = "" if needed <= devices else f", which needs {needed} such GPUs (this host has {devices})"
             found.append(f"more GPUs: tensor_parallel_size: {size}{where}")
             break
     if setup.shape.quantization.bits > 8:
@@ -52,7 +52,7 @@ def remedies(setup: Setup, devices: int, may_shorten: bool = True) -> list[str]:
     larger = larger_card(setup)
     if larger:
         found.append(f"a larger GPU, such as {larger}")
-    if devices > 1 or not found:
+    if replicas == 1 and (devices > 1 or not found):
         found.extend(_more_hosts(setup, devices))
     return found
 

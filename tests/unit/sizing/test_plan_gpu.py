@@ -261,6 +261,7 @@ def test_several_hosts_are_offered_for_the_largest():
     [
         ({"tensor_parallel_size": 3}, "tensor_parallel_size 3 does not work"),
         ({"tensor_parallel_size": 8}, "not enough GPUs"),
+        ({"replicas": 16}, "not enough GPUs"),
         ({"gpu_indices": [7]}, "there is no GPU 7"),
         ({"gpu_indices": [0, 1], "tensor_parallel_size": 1}, "gpu_indices names 2 GPUs"),
         ({"max_model_len": 200000}, "longer than the model was made for"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
@@ -150,6 +151,37 @@ def test_a_plan_taken_as_wishes_gives_the_same_plan(config, card, count):
     wish = {"name": "m", "model": "/m", "gpu_indices": list(first.gpu_indices), **fixed}
     second = plan_host(parse_wishes([wish]), [files(config)], host)[0]
     assert second.engine_args == first.engine_args
+
+
+REMEDY = re.compile(
+    r"\b(max_model_len|tensor_parallel_size|pipeline_parallel_size|nodes|replicas|kv_cache_dtype): (\w+)"
+)
+CARDS_NEEDED = re.compile(r"which needs (\d+) such GPUs")
+
+
+@given(
+    st.sampled_from([LLAMA_8B, QWEN_32B, QWEN3_30B_A3B, DEEPSEEK_V3]),
+    st.sampled_from(sorted(KNOWN_CARDS)),
+    st.integers(1, 4),
+    st.integers(1, 2),
+)
+@settings(max_examples=80, deadline=None)
+def test_the_first_remedy_of_a_refusal_works(config, card, count, replicas):
+    wish = {"name": "m", "model": "/m", "replicas": replicas}
+    try:
+        plan_host(parse_wishes([wish]), [files(config)], Host(devices=cards(card, count)))
+        assume(False)
+    except SizingError as error:
+        first = (error.remedy or "").split("; or ")[0]
+    changes = {name: int(value) if value.isdigit() else value for name, value in REMEDY.findall(first)}
+    assume(changes)
+    needed = CARDS_NEEDED.search(first)
+    host = Host(devices=cards(card, int(needed.group(1)) if needed else count))
+    try:
+        plan_host(parse_wishes([{**wish, **changes}]), [files(config)], host)
+    except SizingError as error:
+        # One replica less is a step; whether the model itself fits is what the next refusal says.
+        assert "replicas" in changes, f"{first} does not help: {error.message}"
 
 
 def test_speed():
