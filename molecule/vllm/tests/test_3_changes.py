@@ -85,6 +85,21 @@ def test_what_was_measured_is_noted_once(host, play, models, lives):
     assert lives() == before
 
 
+def test_the_state_of_the_fleet_is_told(play, models, tmp_path):
+    path = tmp_path / "status.json"
+    models[0]["max_num_seqs"] = 6
+    same = play("status", vllm_models=models, fail_on_drift=True, status_path=str(path))
+    assert same.ok, same.output
+    assert "Nothing differs." in same.output
+    first, second = json.loads(path.read_text())
+    assert (first["instance"], first["engine"], first["healthy"]) == ("first", "0.32.0-cpu", True)
+    assert first["generation"] == second["generation"] == 2
+    other = play("status", fail_on_drift=True, format="json")  # the inventory's own 4 sequences
+    assert not other.ok
+    assert "these differ from the inventory: twin first" in " ".join(other.output.split())
+    assert "runs with another configuration than the next run would write" in other.output
+
+
 def test_one_goes_back_by_hand(host, play, models, lives, ask):
     before = lives()
     run = play("rollback")
