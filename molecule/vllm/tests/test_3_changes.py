@@ -7,6 +7,8 @@ import os
 import signal
 import time
 
+import pytest
+
 testinfra_hosts = ["ansible://vllm"]
 KEY = "sk-molecule-not-to-be-seen"
 
@@ -85,6 +87,8 @@ def test_what_was_measured_is_noted_once(host, play, models, lives):
     assert lives() == before
 
 
+# With a host, as pytest runs tests of no host after those of one, when the first instance is gone.
+@pytest.mark.usefixtures("host")
 def test_the_state_of_the_fleet_is_told(play, models, tmp_path):
     path = tmp_path / "status.json"
     models[0]["max_num_seqs"] = 6
