@@ -82,7 +82,7 @@ def guest() -> Callable[[str], Any]:
 def requests(guest: Callable[[str], Any]) -> Any:
     """Ask without a pause during a test; return what became of it."""
     door = guest("door")
-    door.check_output("printf '%s' > /root/stream.py", STREAM)
+    door.check_output("printf %%s %s > /root/stream.py", STREAM)
     door.check_output(
         "systemd-run --quiet --unit=stream --property=StandardOutput=truncate:/root/stream.log python3 /root/stream.py"
     )
