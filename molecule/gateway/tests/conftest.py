@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -27,6 +28,8 @@ NARROW = "narrow-0123456789abcdefghijklmnopqrstuv"
 ENGINE_KEY = "engine-0123456789abcdefghijklmnopqrstuv"
 KEYS = (APP, APP_NEXT, APP_EXPIRED, GREEDY, NARROW)
 CHAT = "/v1/chat/completions"
+# How sending or reading ends when the gateway has given a request up.
+ENDED = (ConnectionError, ssl.SSLEOFError)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ class Door:
     def raw(self, data: bytes, timeout: float = 20) -> bytes:
         """Send bytes as they are and return all that comes back until the connection ends."""
         connection = self.socket(timeout)
-        connection.sendall(data)
+        with contextlib.suppress(*ENDED):
+            connection.sendall(data)
         return rest(connection)
 
 
@@ -119,7 +123,7 @@ def rest(connection: ssl.SSLSocket) -> bytes:
         while True:
             try:
                 chunk = connection.recv(65536)
-            except (ConnectionResetError, ssl.SSLEOFError):
+            except ENDED:
                 return received
             if not chunk:
                 return received

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from typing import Any
@@ -15,6 +16,7 @@ from conftest import (
     APP_EXPIRED,
     APP_NEXT,
     CHAT,
+    ENDED,
     GREEDY,
     NAME,
     NARROW,
@@ -257,14 +259,17 @@ def test_a_body_that_is_too_large(door: Door) -> None:
         headers = {"Authorization": f"Bearer {APP}"}
         if not chunked:
             headers["Content-Length"] = str(len(body))
-        connection.request("POST", CHAT, iter([body]), headers, encode_chunked=chunked)
+        with contextlib.suppress(*ENDED):
+            connection.request("POST", CHAT, iter([body]), headers, encode_chunked=chunked)
         response = connection.getresponse()
         assert (response.status, json.loads(response.read())["error"]["code"]) == (413, "request_too_large")
 
 
 def test_headers_that_are_too_large(door: Door) -> None:
     assert door.ask("/v1/models", X_Filler="x" * 40_000).code == "headers_too_large"
-    assert b" 400 " in door.raw(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 400_000 + b"\r\n\r\n")
+    # Given up while more is on its way: the reset of the connection may overtake the answer.
+    reply = door.raw(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 400_000 + b"\r\n\r\n")
+    assert reply == b"" or reply.split()[1] == b"400"
 
 
 REQUESTS = {
