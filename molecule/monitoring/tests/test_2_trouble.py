@@ -80,7 +80,7 @@ def load(environment: dict[str, str], clients: int, tokens: int, timeout_seconds
         thread.join(timeout_seconds + 1)
 
 
-def see(monitor: Monitor, wanted: set[str], seconds: float) -> dict[str, dict[str, Any]]:
+def see(monitor: Monitor, wanted: set[str]) -> dict[str, dict[str, Any]]:
     """Wait until each alert was seen firing; return what was told of each."""
     began = time.monotonic()
     told: dict[str, dict[str, Any]] = {}
@@ -89,13 +89,13 @@ def see(monitor: Monitor, wanted: set[str], seconds: float) -> dict[str, dict[st
         told.update({alert["labels"]["alertname"]: alert for alert in monitor.alerts()})
         return wanted <= told.keys()
 
-    wait(all_seen, seconds, lambda: f"never fired: {sorted(wanted - told.keys())}; did: {sorted(told)}")
+    wait(all_seen, lambda: f"never fired: {sorted(wanted - told.keys())}; did: {sorted(told)}")
     print(f"{len(wanted)} alerts in {time.monotonic() - began:.0f} s")
     return told
 
 
-def see_the_end(monitor: Monitor, seconds: float) -> None:
-    wait(lambda: monitor.firing() == {"Watchdog"}, seconds, lambda: f"still firing: {monitor.alerts()}")
+def see_the_end(monitor: Monitor) -> None:
+    wait(lambda: monitor.firing() == {"Watchdog"}, lambda: f"still firing: {monitor.alerts()}")
 
 
 def uptime_microseconds(host: Any) -> int:
@@ -172,23 +172,23 @@ def test_load_sick_cards_and_bad_files(
     try:
         with load(client_environment, clients=24, tokens=1200, timeout_seconds=60):
             fall_ill(engine, addresses["engine"])
-            told = see(monitor, FIRST, 120)
+            told = see(monitor, FIRST)
     finally:
         recover(engine, addresses["engine"])
     for name, alert in told.items():
         assert alert["annotations"]["runbook_url"].endswith(f"#{name.lower()}")
         assert "<no value>" not in json.dumps(alert["annotations"]), alert
         assert alert["generatorURL"].startswith(f"https://{addresses['mon']}:8443/prometheus/")
-    see_the_end(monitor, 120)
+    see_the_end(monitor)
 
 
 def test_a_certificate_that_ends_soon(monitor: Monitor, mon: Any) -> None:
     try:
         end_the_certificate_soon(mon)
-        see(monitor, {"CertificateEnding"}, 60)
+        see(monitor, {"CertificateEnding"})
     finally:
         give_the_certificate_back(mon)
-    see_the_end(monitor, 60)
+    see_the_end(monitor)
 
 
 def test_an_engine_that_hangs_and_metrics_that_do_not_come(
@@ -199,17 +199,17 @@ def test_an_engine_that_hangs_and_metrics_that_do_not_come(
         mon.check_output("systemctl stop prometheus-node-exporter")
         with load(client_environment, clients=4, tokens=4, timeout_seconds=20):
             engine.check_output("systemctl kill --signal=STOP vllm@tiny")
-            see(monitor, SECOND, 90)
+            see(monitor, SECOND)
     finally:
         engine.check_output("systemctl kill --signal=CONT vllm@tiny; systemctl start llm-gpu-metrics.timer")
         mon.check_output("systemctl start prometheus-node-exporter")
-    see_the_end(monitor, 90)
+    see_the_end(monitor)
 
 
 def test_a_gateway_that_is_gone(monitor: Monitor, mon: Any) -> None:
     try:
         mon.check_output("systemctl stop haproxy")
-        see(monitor, {"GatewayUnreachable", "MonitoringTargetDown"}, 60)
+        see(monitor, {"GatewayUnreachable", "MonitoringTargetDown"})
     finally:
         mon.check_output("systemctl start haproxy")
-    see_the_end(monitor, 60)
+    see_the_end(monitor)

@@ -27,7 +27,7 @@ EXAMPLES = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "examples"
     ids=["client", "curl", "requests", "openai", "aiohttp"],
 )
 def test_example(command: list[str | Path], expected: list[str], client_environment: dict[str, str]) -> None:
-    done = subprocess.run(command, env=client_environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=client_environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for text in expected:
         assert text in done.stdout
@@ -37,7 +37,7 @@ def test_example(command: list[str | Path], expected: list[str], client_environm
 def test_a_wrong_key_is_told(client_environment: dict[str, str]) -> None:
     environment = {**client_environment, "OPENAI_API_KEY": "wrong"}
     done = subprocess.run(
-        ["bash", EXAMPLES / "curl.sh"], env=environment, capture_output=True, text=True, timeout=60, check=False
+        ["bash", EXAMPLES / "curl.sh"], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode
     assert "invalid_api_key" in done.stdout
