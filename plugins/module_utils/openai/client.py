@@ -113,16 +113,29 @@ def shown(text: str) -> str:
 
 
 def _connect(server: Server) -> http.client.HTTPConnection:
-    parts = urlsplit(server.url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ApiError(f"expected a URL such as http://127.0.0.1:8000, found {server.url!r}")
-    if parts.scheme == "http":
-        return http.client.HTTPConnection(parts.hostname, parts.port, timeout=server.timeout_seconds)
-    context = ssl.create_default_context(cafile=server.ca_path)
+    scheme, host, port = _endpoint(server.url)
+    if scheme == "http":
+        return http.client.HTTPConnection(host, port, timeout=server.timeout_seconds)
+    try:
+        context = ssl.create_default_context(cafile=server.ca_path)
+    except OSError as error:
+        raise ApiError(f"expected the certificates of CAs in {server.ca_path!r}, found: {error}") from error
     if not server.validate_certs:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=server.timeout_seconds, context=context)
+    return http.client.HTTPSConnection(host, port, timeout=server.timeout_seconds, context=context)
+
+
+def _endpoint(url: str) -> tuple[str, str, int | None]:
+    """Return scheme, host and port of a URL. Raises ApiError when it is none."""
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    if scheme not in {"http", "https"} or not host:
+        raise ApiError(f"expected a URL such as http://127.0.0.1:8000, found {url!r}")
+    return scheme, host, port
 
 
 def _send(
