@@ -17,6 +17,8 @@ from ansible.utils.display import Display
 from ansible_collections.llm.serving.plugins.module_utils.status.report import render
 
 MODULE = "llm.serving.serving_status"
+# A full disk or a busy journal passes; what goes on failing is said rather than hidden behind silence.
+MOST_FAILURES = 10
 display = Display()
 
 
@@ -37,17 +39,26 @@ class ActionModule(ActionBase):
         options = result.get("invocation", {}).get("module_args", {})
         if options.get("follow"):
             display.display(result["report"])
-            self._follow(host, result, options, variables)
+            lost = self._follow(host, result, options, variables)
+            if lost:
+                return {**result, "failed": True, "msg": f"{host} is not followed any more: {lost}"}
         return result
 
-    def _follow(self, host: str, result: dict[str, Any], options: dict[str, Any], variables: dict[str, Any]) -> None:
+    def _follow(self, host: str, result: dict[str, Any], options: dict[str, Any], variables: dict[str, Any]) -> str:
+        """Print until the time is up; return why it ended before, or nothing."""
         cursors = {unit["name"]: unit["cursor"] for unit in result["units"] if unit["cursor"]}
-        started = time.monotonic()
+        started, failures = time.monotonic(), 0
         while not options["follow_seconds"] or time.monotonic() - started < options["follow_seconds"]:
             time.sleep(options["interval_seconds"])
             arguments = {**self._task.args, "after": cursors or {"": ""}}
             news = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=variables)
+            failures = failures + 1 if news.get("failed") else 0
+            if failures == 1:
+                display.warning(f"{host} cannot be looked at: {news.get('msg', 'it said nothing')}")
+            if failures == MOST_FAILURES:
+                return str(news.get("msg", "it said nothing"))
             for unit in news.get("units", []):
                 cursors[unit["name"]] = unit["cursor"]
                 for line in unit["log"]:
                     display.display(f"{host} | {unit['name']} | {line}")
+        return ""
