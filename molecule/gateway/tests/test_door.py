@@ -308,13 +308,13 @@ def test_a_slow_request_is_given_up(door: Door) -> None:
     begun = time.monotonic()
     reply = door.raw(head.encode() + b'{"mo')
     assert (reply.split()[1], reply.count(b"request_timeout")) == (b"408", 1)
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 15
 
 
 def test_slow_headers_are_given_up(door: Door) -> None:
     begun = time.monotonic()
     assert b" 408 " in door.raw(b"POST /v1/cha")
-    assert time.monotonic() - begun < 13
+    assert time.monotonic() - begun < 25
 
 
 # ---------------------------------------------------------------- limits
@@ -333,11 +333,12 @@ def test_a_greedy_client_is_held_back_and_another_is_not(door: Door) -> None:
 
 
 def test_requests_at_a_time(door: Door) -> None:
-    under_way = [door.stream(key=NARROW, tokens=1500) for _ in range(2)]
+    # Not read on, they cannot end before they are looked at.
+    under_way = [door.stream(key=NARROW, tokens=2000, window_bytes=4096) for _ in range(2)]
     refused = door.chat(key=NARROW)
     assert (refused.status, refused.code) == (429, "too_many_concurrent_requests")
     assert refused.headers["retry-after"] == "1"
     assert door.chat(key=APP).status == 200
     for response in under_way:
-        assert tokens_of(response) == 1500
+        assert tokens_of(response) == 2000
     assert door.chat(key=NARROW).status == 200
