@@ -10,7 +10,7 @@ from ..engines.failures import decide
 from .finding import FILES, GPU, HOUSEKEEPING, NETWORK, STATE, Finding, of_decision, of_rule, ordered
 from .firewall import blocked_clients
 from .rule import CRITICAL, WARNING, Rule
-from .rules import ALL_RULES, LOG_RULES, rule_of
+from .rules import ALL_RULES, LOG_RULES, VLLM_LOG_RULES, rule_of
 from .rules_host import GPU_RULES, LIMIT_RULES
 from .rules_serving import GATEWAY_RULES, OLLAMA_RULES
 
@@ -21,6 +21,8 @@ LEAST_FREE_SHARE = 0.03
 STALE_SECONDS = 7 * 86400
 LIFE = re.compile(r"(?:^|: )(?:Started|Starting) \S*(?:vllm|ollama|haproxy|Ollama)")
 KERNEL_RULES = (*GPU_RULES, *(rule for rule in ALL_RULES if rule.code in {"gpu_illegal_access"}), *LIMIT_RULES)
+# What Python and vLLM print, and neither Ollama nor HAProxy does.
+VLLM_LOG = re.compile(r"vllm|EngineCore|Traceback \(most recent|^(?:\w+\.)*\w+Error: ", re.IGNORECASE)
 OLLAMA_STARTED = 'msg="server config"'
 FALLBACK_REASON = re.compile(r"^reason: ")
 HAPROXY_CHANGE = re.compile(r"Server (?P<server>\S+) is (?:going )?(?P<state>UP|DOWN)", re.IGNORECASE)
@@ -30,11 +32,12 @@ Evidence = Mapping[str, Any]
 def diagnose_log(lines: Sequence[str], subject: str = "log") -> list[Finding]:
     """Say what a log alone shows, of whatever program it is; empty when nothing in it is a failure."""
     found = []
-    decision = decide(lines, LOG_RULES)
+    rules = VLLM_LOG_RULES if any(VLLM_LOG.search(line) for line in lines) else LOG_RULES
+    decision = decide(lines, rules)
     if decision and decision.rule:
         found.append(of_decision(decision, subject))
     else:
-        plain = _first_shown(lines, LOG_RULES, subject)
+        plain = _first_shown(lines, rules, subject)
         found += [plain] if plain else [of_decision(decision, subject)] if decision else []
     if any(GAVE_UP in line for line in lines):
         found.append(of_rule(rule_of("crash_loop"), subject, next(line for line in lines if GAVE_UP in line), STATE))
@@ -145,7 +148,7 @@ def _running(unit: Evidence) -> Iterator[Finding]:
         rule = rule_of("api_silent" if unit.get("listens") else "still_starting")
         yield of_rule(rule, unit["name"], unit.get("answer_error") or "no answer", STATE)
         # Between two deaths of a crash loop a unit counts as running.
-        decision = decide(_latest_lives(unit), LOG_RULES) if unit.get("restarts") else None
+        decision = decide(_latest_lives(unit), _rules_for(unit)) if unit.get("restarts") else None
         if decision:
             yield of_decision(decision, unit["name"])
     lines = unit.get("log") or []
@@ -156,6 +159,10 @@ def _running(unit: Evidence) -> Iterator[Finding]:
             yield memory
     elif unit.get("engine") == "gateway":
         yield from _gateway(unit)
+
+
+def _rules_for(unit: Evidence) -> Sequence[Rule]:
+    return VLLM_LOG_RULES if unit.get("engine") == "vllm" else LOG_RULES
 
 
 def _latest_lives(unit: Evidence) -> Sequence[str]:
@@ -191,7 +198,7 @@ def _dead(unit: Evidence, evidence: Evidence) -> Iterator[Finding]:
     taken = _port_owner(unit, evidence)
     if taken:
         yield of_rule(rule_of("port_taken"), name, taken, FILES)
-    decision = decide(_latest_lives(unit), LOG_RULES)
+    decision = decide(_latest_lives(unit), _rules_for(unit))
     if decision:
         yield of_decision(decision, name, target=target)
     if unit.get("result") == "oom-kill":

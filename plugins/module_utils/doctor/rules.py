@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .rule import Rule
 from .rules_checks import CHECK_RULES
 from .rules_engine import BUILD_RULES, CARD_RULES, MEMORY_RULES, MODEL_RULES, START_RULES
 from .rules_host import GPU_RULES, LIMIT_RULES, SYSTEMD_RULES
 from .rules_serving import GATEWAY_RULES, OLLAMA_RULES
 
-ENGINE_RULES = (
+# Of ranks that wait for each other, all but the one that failed complain of the links between them.
+LINKS = ("node_missing", "nccl")
+KILLED = ("host_out_of_memory",)
+
+
+def _of(rules: Iterable[Rule], *codes: str) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if rule.code in codes)
+
+
+def _without(rules: Iterable[Rule], *codes: str) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if rule.code not in codes)
+
+
+def _once(*rules: Rule) -> tuple[Rule, ...]:
+    return tuple(dict.fromkeys(rules))
+
+
+ENGINE_RULES = _once(
     *GPU_RULES,
     *START_RULES[:4],
-    *LIMIT_RULES[:-1],
+    *_without(LIMIT_RULES, *KILLED),
     *START_RULES[4:],
     *MEMORY_RULES,
-    *CARD_RULES[:-2],
-    LIMIT_RULES[-1],
+    *_without(CARD_RULES, *LINKS),
+    *_of(LIMIT_RULES, *KILLED),
+    *_of(BUILD_RULES, "toolchain", "compile_cache", "attention_backend"),
     *MODEL_RULES,
-    *BUILD_RULES[:2],
-    *CARD_RULES[-2:],
-    *BUILD_RULES[2:],
+    *_of(BUILD_RULES, "system_too_old", "library_missing", "gpu_illegal_access"),
+    *_of(CARD_RULES, *LINKS),
+    *BUILD_RULES,
     *SYSTEMD_RULES,
 )
 # That a runner died, or that a backend is down, follows from what the other rules know.
-LOG_RULES = tuple(
-    dict.fromkeys(
-        (*GPU_RULES, *GATEWAY_RULES[:-1], *OLLAMA_RULES[:-1], *ENGINE_RULES, OLLAMA_RULES[-1], GATEWAY_RULES[-1])
-    )
+LOG_RULES = _once(
+    *GPU_RULES, *GATEWAY_RULES[:-1], *OLLAMA_RULES[:-1], *ENGINE_RULES, OLLAMA_RULES[-1], GATEWAY_RULES[-1]
 )
+# The words of one engine's rules are also words of the other's log.
+VLLM_LOG_RULES = _once(*ENGINE_RULES, *LOG_RULES)
 ALL_RULES = (*LOG_RULES, *CHECK_RULES)
 
 

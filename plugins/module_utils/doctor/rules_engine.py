@@ -50,11 +50,12 @@ START_RULES = (
     ),
     sign(
         "address_not_here",
-        r"Errno 99|Cannot assign requested address|Name or service not known|Errno -2\b|Errno -3\b"
+        r"Errno 99|Cannot assign requested address|(?<!ConnectError: )\[Errno -[23]\]"
+        r"|gaierror.*Name or service not known"
         r"|requested address is not valid in its context|EADDRNOTAVAIL|Temporary failure in name resolution.*listen",
         "The address to listen on is none of this machine's.",
-        "The host to listen on is no address of this machine: set vllm_host (or the model's host; Ollama: ollama_host)"
-        " to one it has.",
+        "The host to listen on is no address of this machine: set vllm_host (or the model's host; Ollama:"
+        " ollama_host) to one it has.",
         "vllm_host, ollama_host",
     ),
     sign(
@@ -86,8 +87,8 @@ MEMORY_RULES = (
         "kv_cache_too_small",
         r"KV cache is needed, which is larger than the available KV cache memory.*?model length is (\d+)",
         "The KV cache cannot hold one request of max_model_len tokens.",
-        "Set max_model_len to {1} or less, raise gpu_memory_utilization (on a CPU: cpu_kv_cache_gib),"
-        " or use more GPUs.",
+        "Set max_model_len to {1} or less, raise gpu_memory_utilization (on a CPU: cpu_kv_cache_gib), or use more"
+        " GPUs.",
         "max_model_len, gpu_memory_utilization, cpu_kv_cache_gib",
     ),
     sign(
@@ -107,8 +108,8 @@ MEMORY_RULES = (
         r"No available memory for the cache blocks|no (?:GPU )?memory (?:left )?for (?:the )?KV cache"
         r"|Available KV cache memory: -\d",
         "The weights leave no memory for a KV cache.",
-        "The weights leave no room for a KV cache: raise gpu_memory_utilization, use more GPUs (tensor_parallel_size)"
-        " or a quantized checkpoint.",
+        "The weights leave no room for a KV cache: raise gpu_memory_utilization, use more GPUs"
+        " (tensor_parallel_size) or a quantized checkpoint.",
         "gpu_memory_utilization, tensor_parallel_size",
     ),
     sign(
@@ -144,14 +145,30 @@ MEMORY_RULES = (
 
 CARD_RULES = (
     sign(
+        "gpu_too_new",
+        r"CUDA capability sm_1\d\d\w? is not compatible|Value 'sm_1\d\d\w?' is not defined"
+        r"|unsupported gpu architecture '(?:compute|sm)_1\d\d\w?'"
+        r"|(?:sm_1\d\d\w?|Blackwell).*(?:not (?:yet )?supported by)",
+        "The card is newer than what this build of the engine, or the CUDA tools beside it, was compiled for.",
+        "Choose a newer vllm_version: its wheels are built for CUDA 13 and know this card. A ptxas or nvcc of the"
+        " host that is older than the card must not be found first (CUDA_HOME, TRITON_PTXAS_PATH).",
+        "vllm_version, vllm_environment (TRITON_PTXAS_PATH)",
+    ),
+    sign(
         "gpu_too_old",
         r"no kernel image is available|Minimum capability: |only supported on GPUs with compute capability"
-        r"|compute capability of at least|is not supported for the current GPU|not compatible with the current PyTorch"
+        r"|compute capability of at least|is not supported for the current GPU"
+        r"|not compatible with the current PyTorch"
         r"|cudaErrorNoKernelImageForDevice|CUDA_ERROR_NO_BINARY_FOR_GPU|invalid device function"
         r"|(?:not supported|unsupported) (?:on|by|for) (?:this|your|the current) (?:GPU|device|platform|architecture)"
         r"|requires? (?:a )?(?:GPU with )?(?:compute capability|sm_?\d+|CUDA capability|Ampere|Hopper|Ada|Blackwell)"
         r"|type fp8e4nv not supported in this architecture|hipErrorNoBinaryForGpu"
-        r"|FP8 .*(?:only supported|not supported|requires)|too old.*(?:no longer supports|supported by PyTorch)"
+        r"|FP8 (?!kv).*(?:only supported|not supported|requires)"
+        r"|too old.*(?:no longer supports|supported by (?:PyTorch|the triton))"
+        r"|Min(?:imum|\.)? capability:? \d"
+        r"|only supported (?:on|in) (?:Ampere|Ada|Hopper|Blackwell|FlashAttention [34])"
+        r"|requires building with sm version|is for sm\d+\S*, but was built for|is_fa_version_supported"
+        r"|No valid attention backend.*compute capability not supported"
         r"|not supported on .*compute capability|FlashAttention only supports Ampere|device kernel image is invalid",
         "The card is too old for this dtype, quantization or build of the engine.",
         "This GPU is too old for that dtype, quantization or engine: set dtype to half, or choose another checkpoint.",
@@ -164,7 +181,8 @@ CARD_RULES = (
         r"|No HIP GPUs|no ROCm-capable device|cudaErrorNoDevice|CUDA_ERROR_NO_DEVICE"
         r"|CUDA_ERROR_INVALID_DEVICE|NVML_ERROR_NO_PERMISSION"
         r"|CUDA_VISIBLE_DEVICES is set to empty|CUDA unknown error|Torch not compiled with CUDA enabled"
-        r"|NVMLError_\w+",
+        r"|device\(s\) is/are busy or unavailable|Unexpected error from cudaGetDeviceCount|NVMLError_\w+"
+        r"|Failed to initialize NVML",
         "The engine sees no usable GPU.",
         "The engine sees no usable GPU: check `nvidia-smi`, CUDA_VISIBLE_DEVICES and the unit's PrivateDevices.",
         "vllm_environment (CUDA_VISIBLE_DEVICES)",
@@ -182,7 +200,8 @@ CARD_RULES = (
         "not_divisible",
         r"(\d+) is not divisible by (\d+)|parallel size \d+ must be divisible"
         r"|must be divisible by (?:the )?tensor.parallel"
-        r"|not divisible by (?:weight quantization block|tensor parallel|tp)",
+        r"|not divisible by (?:weight quantization block|tensor parallel|tp)"
+        r"|not aligned with the quantized weight shape",
         "A dimension of the model cannot be shared out evenly over so many GPUs.",
         "Choose another tensor_parallel_size: a smaller power of two, with pipeline_parallel_size for the rest.",
         "tensor_parallel_size",
@@ -221,11 +240,12 @@ CARD_RULES = (
     ),
     sign(
         "nccl",
-        r"NCCL (?:error|failure|WARN|communicator was aborted)|DistBackendError|nccl(?:Unhandled|System|Internal|Remote"
+        r"NCCL (?:error|failure|WARN|communicator was aborted)|DistBackendError"
+        r"|nccl(?:Unhandled|System|Internal|Remote"
         r"|Invalid)\w*Error|ncclUnhandled|ncclSystemError|ncclInternalError"
         r"|Watchdog caught collective operation timeout"
         r"|ProcessGroupNCCL.*(?:timeout|timed out|error)|NET/IB.*(?:fail|error)|RCCL (?:error|WARN)"
-        r"|custom_all_reduce.*(?:error|failed)",
+        r"|custom_all_reduce.*(?:error|failed)|Cuda error \S*custom_all_reduce|peer access is not supported",
         "The GPUs could not reach each other (NCCL).",
         "The GPUs could not reach each other: set NCCL_DEBUG=INFO in the model's environment and read on;"
         " NCCL_P2P_DISABLE=1 helps on consumer cards, NCCL_SOCKET_IFNAME names the right network.",
@@ -236,11 +256,18 @@ CARD_RULES = (
 
 MODEL_RULES = (
     sign(
+        "repository_not_found",
+        r"RepositoryNotFoundError|Repository Not Found",
+        "The Hub has no repository of that name, or it is private and no valid token was given.",
+        "Correct the name in `model`; if it is private, set models_token.",
+        "model, models_token",
+    ),
+    sign(
         "gated_model",
         r"GatedRepoError|401 Client Error|403 Client Error|access to .* is restricted|awaiting a review"
         r"|Cannot access gated repo|You need to (?:be authenticated|have access)|must have access to it"
         r"|Invalid (?:username or password|user token|credentials in Authorization)|make sure to request access"
-        r"|token.*(?:expired|invalid).*huggingface|Access to model .* is restricted",
+        r"|token.*(?:expired|invalid).*huggingface|Access to model .* is restricted|is gated\. You must",
         "The repository is gated or private, and no valid token was given.",
         "Ask for access on the model's page and set models_token.",
         "models_token",
@@ -248,12 +275,14 @@ MODEL_RULES = (
     sign(
         "hub_unreachable",
         r"429 Client Error|Too Many Requests for url|huggingface\.co.*(?:Max retries|timed out|Name or service"
-        r"|Connection refused|Temporary failure)|(?:Max retries exceeded|ReadTimeoutError|ConnectTimeout).*huggingface"
+        r"|Connection refused|Temporary failure)|(?:Max retries exceeded|ReadTimeoutError"
+        r"|ConnectTimeout).*huggingface"
         r"|couldn't connect to .*huggingface|LocalEntryNotFoundError.*(?:connection|internet)"
-        r"|Consistency check failed: file should be|hf_xet.*(?:error|fail)|CAS service error",
+        r"|Consistency check failed: file should be|hf_xet.*(?:error|fail)|CAS service error|^httpx\.\w+Error: "
+        r"|(?:50[0234]) (?:Server|Client) Error.*huggingface",
         "The Hub could not be reached, or broke off.",
-        "Let the role fetch models beforehand; behind a proxy set common_environment, or"
-        " models_hub_endpoint to a mirror.",
+        "Let the role fetch models beforehand; behind a proxy set common_environment, or models_hub_endpoint to a"
+        " mirror.",
         "models_hub_endpoint",
     ),
     sign(
@@ -263,8 +292,8 @@ MODEL_RULES = (
         r"|UnpicklingError|unexpected EOF|checksum mismatch|corrupt(?:ed)? (?:file|shard|weights|model)"
         r"|file not fully covered",
         "A weight file is truncated, damaged, or a git LFS pointer in its place.",
-        "A weight file is truncated or no weight file at all: run the role with models_verify=full, it fetches what is"
-        " broken again.",
+        "A weight file is truncated or no weight file at all: run the role with models_verify=full, it fetches what"
+        " is broken again.",
         "models_verify",
     ),
     sign(
@@ -275,8 +304,8 @@ MODEL_RULES = (
         r"|are )?missing"
         r"|does not appear to have files? named .*(?:safetensors|pytorch_model|\.bin)",
         "Weight files are missing.",
-        "Weight files are missing, or the service user may not read them: run the role with models_verify=full, which"
-        " fetches what is missing, or correct the files' modes.",
+        "Weight files are missing, or the service user may not read them: run the role with models_verify=full,"
+        " which fetches what is missing, or correct the files' modes.",
         "models_verify",
     ),
     sign(
@@ -336,9 +365,10 @@ MODEL_RULES = (
     sign(
         "model_not_found",
         r"Invalid repository ID or local directory specified|HFValidationError|Repo id must be in the form"
-        r"|does not appear to have a file named config\.json|LocalEntryNotFoundError|outgoing traffic has been disabled"
-        r"|RepositoryNotFoundError|404 Client Error|couldn't connect to .*huggingface|FileNotFoundError.*config\.json"
-        r"|is not a local folder and is not a valid model|Repository Not Found|EntryNotFoundError"
+        r"|does not appear to have a file named config\.json|LocalEntryNotFoundError"
+        r"|outgoing traffic has been disabled"
+        r"|404 Client Error|FileNotFoundError.*config\.json"
+        r"|is not a local folder and is not a valid model|EntryNotFoundError"
         r"|RevisionNotFoundError|Incorrect path_or_model_id|No such file or directory.*config\.json"
         r"|(?:model|path) .*does not exist|Please provide either the path to a local folder",
         "The model's path holds no model, or the name is none of the Hub's.",
@@ -411,19 +441,44 @@ MODEL_RULES = (
 
 BUILD_RULES = (
     sign(
+        "compile_cache",
+        r"vLLM failed to compile the model|failed to get the hash of the compiled graph"
+        r"|corrupted compilation artifact"
+        r"|torch_compile_cache|inductor_cache/|torchinductor_\w+/.*No such file|Graph hash mismatch"
+        r"|compiled graph from cache|torch_aot_compile"
+        r"|Expected tensors only, but got",
+        "What an earlier start compiled and kept is damaged, or of another version.",
+        "Remove the caches of compiled graphs (/var/lib/vllm/.cache/vllm/torch_compile_cache) and start again; if"
+        " the same comes back, VLLM_DISABLE_COMPILE_CACHE=1 or enforce_eager: true.",
+        "enforce_eager, vllm_environment (VLLM_DISABLE_COMPILE_CACHE)",
+        confidence=LIKELY,
+    ),
+    sign(
         "toolchain",
         r"cannot find -lcuda|working triton installation|Python\.h: No such file|Failed to find C compiler"
         r"|nvcc.*not found"
         r"|Ninja is required|libcuda\.so cannot found|ptxas fatal|Could not find nvcc|CUDA_HOME .*not set"
         r"|CalledProcessError.*(?:gcc|cc|g\+\+|nvcc|ninja)|InvalidCxxCompiler|No working C\+\+ compiler"
-        r"|Error building extension|fatal error: \S+\.h: No such file",
+        r"|Error building extension|fatal error: \S+\.h: No such file"
+        r"|No such file or directory: '(?:\S*/)?(?:ninja|nvcc|gcc|g\+\+|cc|c\+\+|ptxas)'",
         "The engine compiles kernels on this host, and the tools for that are missing.",
         "The engine compiles kernels on this host: install gcc and python3-dev, or set enforce_eager: true.",
         "vllm_packages, enforce_eager",
     ),
     sign(
+        "system_too_old",
+        r"version `(?:GLIBC|GLIBCXX|CXXABI)_\S+' not found",
+        "This system's C or C++ library is older than the engine's build needs.",
+        "Use a newer release of the distribution (wheels of today want glibc 2.31 to 2.35), or a vllm_version that"
+        " was built for this one.",
+        "vllm_version",
+    ),
+    sign(
         "library_missing",
-        r"cannot open shared object file|undefined symbol|ImportError|ModuleNotFoundError|version `GLIBC\S*' not found"
+        r"cannot open shared object file|undefined symbol|ImportError|ModuleNotFoundError"
+        r"|version `GLIBC\S*' not found"
+        r"|operator torchvision::nms does not exist|_OpNamespace|compiled using NumPy 1"
+        r"|Tokenizer\w*'? (?:object )?has no attribute"
         r"|PackageNotFoundError|Failed to import \S+ because|error while loading shared libraries",
         "The engine's environment is incomplete or does not fit this system.",
         "The engine's environment is incomplete or does not fit this system: remove its folder below /opt/vllm and"
@@ -454,14 +509,32 @@ BUILD_RULES = (
         "kernel_too_large",
         r"out of resource: (?:shared memory|threads)|OutOfResources",
         "A compiled kernel wants more of the card than it has.",
-        "Choose another attention backend or a smaller block by extra_args, or another vllm_version;"
-        " small cards have less"
-        " shared memory than those that kernels are tuned for.",
+        "Choose another attention backend or a smaller block by extra_args, or another vllm_version; small cards"
+        " have less shared memory than those that kernels are tuned for.",
         "extra_args, vllm_version",
     ),
     sign(
+        "attention_backend",
+        r"No valid attention backend|attention backend .*(?:is not|not supported|invalid|cannot)"
+        r"|[Hh]ead[_ ]size \S+ is not supported",
+        "No attention backend takes this model, these settings and this card together.",
+        "Remove attention-backend and kv_cache_dtype, and block-size from extra_args, or choose another dtype: the"
+        " line says what each backend refused.",
+        "extra_args, dtype",
+        confidence=LIKELY,
+    ),
+    sign(
+        "compile_failed",
+        r"BackendCompilerFailed|InductorError|torch\._dynamo\.exc\.\w+|vLLM failed to compile|CompilationError",
+        "torch.compile, or Triton, could not compile the model's kernels.",
+        "Set enforce_eager: true to serve without; another vllm_version mends most of these.",
+        "enforce_eager, vllm_version",
+        confidence=POSSIBLE,
+    ),
+    sign(
         "worker_died",
-        r"RayActorError|ActorDiedError|WorkerCrashedError|actor died unexpectedly|[Ww]orker (?:process )?died",
+        r"RayActorError|ActorDiedError|WorkerCrashedError|actor died unexpectedly|[Ww]orker (?:process )?died"
+        r"|Worker proc \S+ died|Engine (?:loop has|process \(pid \d+\)) died",
         "A worker process died without a word, killed for memory more often than not.",
         "Look at the kernel log of the worker's host for the OOM killer and for Xid errors.",
         confidence=POSSIBLE,

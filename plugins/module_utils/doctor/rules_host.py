@@ -12,23 +12,23 @@ GPU_RULES = (
         "driver_mismatch",
         r"Driver/library version mismatch|NVRM: API mismatch|Error 803"
         r"|unsupported display driver / cuda driver combination"
-        r"|NVML_ERROR_LIB_RM_VERSION_MISMATCH",
-        "The NVIDIA driver's libraries and its loaded kernel module are of different versions, as after an unattended"
-        " upgrade.",
-        "The driver was upgraded while its old kernel module is loaded: reboot the host. Then hold the"
-        " driver's packages"
-        " (`apt-mark hold`).",
+        r"|NVML_ERROR_LIB_RM_VERSION_MISMATCH|NVMLError_LibRmVersionMismatch|NVML/RM version mismatch",
+        "The NVIDIA driver's libraries and its loaded kernel module are of different versions, as after an"
+        " unattended upgrade.",
+        "The driver was upgraded while its old kernel module is loaded: reboot the host. Then hold the driver's"
+        " packages (`apt-mark hold`).",
     ),
     sign(
         "driver_too_old",
         r"NVIDIA driver on your system is too old|driver version is insufficient|cudaErrorInsufficientDriver"
         r"|unsupported (?:toolchain|PTX version)|CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
-        r"|forward compatibility was attempted on non supported HW|driver\s+(?:too old|is too old|needs to be updated)"
+        r"|forward compatibility was attempted on non supported HW"
+        r"|driver\s+(?:too old|is too old|needs to be updated)"
         r"|requires? (?:a )?(?:newer|more recent) (?:nvidia )?driver|unsatisfied condition: (?:cuda|driver)"
         r"|update your GPU driver|Error 804",
         "The driver is older than the CUDA runtime that this engine was built for.",
-        "This engine's CUDA needs a newer driver: upgrade it (CUDA 12 wants 525.60 or later, CUDA 13 wants 580.65), or"
-        " choose a vllm_version built for the driver's CUDA.",
+        "This engine's CUDA needs a newer driver: upgrade it (CUDA 12 wants 525.60 or later, CUDA 13 wants 580.65),"
+        " or choose a vllm_version built for the driver's CUDA.",
         "vllm_version",
     ),
     sign(
@@ -79,7 +79,8 @@ GPU_RULES = (
     ),
     sign(
         "nvlink_fault",
-        r"Xid \([^)]*\): (?:74|110|144|145|146|147|148|149|150)\b|SXid \([^)]*\)|NVLink.*(?:fatal|error|inactive|down)"
+        r"Xid \([^)]*\): (?:74|110|144|145|146|147|148|149"
+        r"|150)\b|SXid \([^)]*\)|NVLink.*(?:fatal|error|inactive|down)"
         r"|cudaErrorNvlinkUncorrectable|CUDA_ERROR_NVLINK_UNCORRECTABLE|uncorrectable NVLink error",
         "A link between GPUs (NVLink, NVSwitch) fails.",
         f"{RESET}. Look at `nvidia-smi nvlink --errorcounters`; a link that fails again means hardware.",
@@ -103,8 +104,8 @@ GPU_RULES = (
         "gpu_init_failed",
         r"RmInitAdapter failed|rm_init_adapter failed",
         "The driver could not start a GPU.",
-        "Switch the machine off and on again; then try another driver branch (Blackwell needs the open kernel modules),"
-        " and check the card's power and seating.",
+        "Switch the machine off and on again; then try another driver branch (Blackwell needs the open kernel"
+        " modules), and check the card's power and seating.",
     ),
     sign(
         "module_rejected",
@@ -112,8 +113,8 @@ GPU_RULES = (
         r"|required key not available).*nvidia"
         r"|modprobe: ERROR: could not insert 'nvidia\w*': (?:Key was rejected|Required key)",
         "Secure Boot refuses the unsigned nvidia kernel module.",
-        "Enrol the key that signed it (`mokutil --import`), install the distribution's signed module, or turn Secure"
-        " Boot off.",
+        "Enrol the key that signed it (`mokutil --import`), install the distribution's signed module, or turn"
+        " Secure Boot off.",
     ),
     sign(
         "driver_not_loaded",
@@ -143,23 +144,43 @@ GPU_RULES = (
 # Limits of the machine that an engine ran into.
 LIMIT_RULES = (
     sign(
-        "disk_full",
-        r"No space left on device|Errno 28\b|ENOSPC|Disk quota exceeded|Errno 122\b|not enough (?:free )?disk space"
-        r"|insufficient (?:disk )?space|disk is full",
-        "A disk is full.",
-        "Free space, or move models_root (Ollama: ollama_models_dir) to a larger disk; models_keep bounds"
-        " old revisions.",
-        "models_root",
-    ),
-    sign(
         "shared_memory_small",
         r"unable to (?:allocate|open|write|resize|mmap).*shared memory|shm.*(?:too small|insufficient|No space)"
-        r"|No space left on device.*/dev/shm|/dev/shm.*No space left|DataLoader worker .* killed by signal: Bus error"
+        r"|No space left on device.*/dev/shm|/dev/shm.*No space left|unable to write to file </torch_"
+        r"|DataLoader worker .* killed by signal: Bus error|creating shared memory segment /dev/shm"
         r"|insufficient shared memory|out of (?:shm|shared memory)\b(?!.*Required)"
         r"|/dev/shm/nccl.*(?:fail|error)|posix_fallocate failed|Bus error",
         "Shared memory (/dev/shm) is too small for what the workers exchange.",
         "Enlarge /dev/shm (`mount -o remount,size=16G /dev/shm`; a container wants --shm-size or --ipc=host).",
         confidence=LIKELY,
+    ),
+    sign(
+        "disk_full",
+        r"No space left on device|Errno 28\b|ENOSPC|Disk quota exceeded|Errno 122\b|not enough (?:free )?disk space"
+        r"|insufficient (?:disk )?space|disk is full",
+        "A disk is full.",
+        "Free space, or move models_root (Ollama: ollama_models_dir) to a larger disk; models_keep bounds old"
+        " revisions.",
+        "models_root",
+    ),
+    sign(
+        "read_only_path",
+        r"Errno 30\b|Read-only file system",
+        "The service may not write there: the path is read-only, or outside of what its unit lets it write.",
+        "Let the engine write below /var/lib/vllm (VLLM_CACHE_ROOT, HF_HOME, TRITON_CACHE_DIR in the model's"
+        " environment), or add ReadWritePaths to the unit; if the disk itself is read-only, the kernel log says"
+        " why.",
+        "vllm_environment, vllm_unit_settings (ReadWritePaths)",
+        confidence=LIKELY,
+    ),
+    sign(
+        "disk_error",
+        r"Errno 5\b|Input/output error|Errno 116\b|Stale file handle|I/O error, dev |EXT4-fs error"
+        r"|XFS .*(?:corruption|shutdown)",
+        "A disk, or a file share, fails.",
+        "Look at the kernel log and the disk's health (`smartctl -a`), or mount the share again; then fetch the"
+        " models again with models_verify=full.",
+        "models_root",
     ),
     sign(
         "too_many_files",
@@ -179,7 +200,7 @@ LIMIT_RULES = (
     sign(
         "too_many_tasks",
         r"can't start new thread|pthread_create failed|Resource temporarily unavailable.*(?:fork|thread|clone)"
-        r"|(?:fork|clone|thread).*Resource temporarily unavailable|fork rejected by pids controller"
+        r"|(?:fork|clone|thread).*Resource temporarily unavailable|fork rejected by pids controller|Errno 11\b"
         r"|libgomp: Thread creation failed|failed to create new OS thread",
         "The process may not start more threads.",
         "Raise TasksMax of the unit, or lower OMP_NUM_THREADS in the model's environment.",
@@ -191,7 +212,7 @@ LIMIT_RULES = (
         r"|failed to map segment from shared object|Cannot allocate memory|can't allocate memory"
         r"|Failed with result 'oom-kill'|std::bad_alloc"
         r"|Ray.*(?:OutOfMemoryError|memory on the node)|Errno 12\b|signal: killed|exit code -9\b|exitcode: ?-9\b"
-        r"|died with signal 9|Main process exited, code=killed, status=9/KILL",
+        r"|died with signal 9|Main process exited, code=killed, status=9/KILL|^Killed$",
         "The host's memory, or the unit's limit of it (MemoryMax), did not suffice: the kernel killed a process.",
         "The host ran out of memory: lower cpu_kv_cache_gib, serve fewer models on this host (Ollama:"
         " ollama_max_loaded_models), raise or remove MemoryMax, or add memory.",
@@ -208,8 +229,8 @@ SYSTEMD_RULES = (
         r"|Failed to (?:set up mount namespacing|determine user credentials)|Failed at step \w+ spawning"
         r"|Changing to the requested working directory failed",
         "systemd could not even start the engine: a folder, user or path that the unit names is missing.",
-        "systemd could not even start the engine: the folder, user or path that it names is missing;"
-        " run the role again.",
+        "systemd could not even start the engine: the folder, user or path that it names is missing; run the role"
+        " again.",
         confidence=LIKELY,
     ),
     sign(
@@ -238,8 +259,8 @@ SYSTEMD_RULES = (
         "crashed",
         r"Segmentation fault|segfault at|status=11/SEGV|status=6/ABRT|code=dumped|core dumped|SIGSEGV|SIGABRT",
         "The engine crashed inside of native code.",
-        "Set enforce_eager: true to leave compiled graphs out, or go back to the version that worked; if cards report"
-        " Xid errors, look there first.",
+        "Set enforce_eager: true to leave compiled graphs out, or go back to the version that worked; if cards"
+        " report Xid errors, look there first.",
         "enforce_eager",
         confidence=LIKELY,
         fix="restart",

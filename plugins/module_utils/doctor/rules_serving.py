@@ -21,7 +21,7 @@ OLLAMA_RULES = (
         r"cudaMalloc failed|failed to allocate .*buffer|ggml_\w*(?:alloc|buffer)\w*.*(?:failed|out of memory)"
         r"|hipMalloc failed|unable to allocate \S+ buffer|error: out of memory|llama runner .*out of memory"
         r"|failed to create context with model|cublasCreate.*alloc|kv[ _]cache.*(?:failed|allocate)"
-        r"|level=ERROR.*out of memory|CUDA error: out of memory",
+        r"|level=ERROR.*out of memory|(?<!RuntimeError: )(?<!AcceleratorError: )CUDA error: out of memory",
         "Memory ran out while a model was loaded or used.",
         "Lower ollama_max_loaded_models, ollama_num_parallel or the context (num_ctx), set"
         " ollama_kv_cache_type: q8_0, or"

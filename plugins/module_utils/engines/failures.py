@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from ..doctor.rule import Rule, fill
 from ..doctor.rules import ENGINE_RULES
+from ..doctor.rules_host import GPU_RULES
 from .lines import Line, parse_lines
 from .report import START
 
@@ -89,7 +90,10 @@ def decide(raw: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
     """Return the line that says why, by rules in their order; None when nothing in the log is a failure."""
     for life in reversed(_lives(parse_lines(raw))):
         candidates = list(_candidates(life))
-        decision = _known(candidates, rules) or (_known(_plain(life), rules) if candidates else None)
+        plain = _plain(life) if candidates else []
+        # What the driver says of itself explains all else, and is often only a warning.
+        deepest = [rule for rule in rules if rule in GPU_RULES]
+        decision = _known(plain, deepest) or _known(candidates, rules) or _known(plain, rules)
         if decision:
             return decision
         meaningful = [text for text in candidates if not POINTERS.search(text)]
@@ -129,14 +133,14 @@ def _candidates(lines: list[Line]) -> Iterable[str]:
     chained = ""
     for number, line in enumerate(lines):
         if EXCEPTION.match(line.text):
-            found = line.text + _continuation(lines, number)
+            found = line.text + (_continuation(lines, number) or _asserted(lines, number))
             if _chain_goes_on(lines, number):
                 chained = found
                 continue
             yield chained if chained and POINTERS.search(found) else found
             chained = ""
         elif ARGUMENT.match(line.text) or _speaks_for_itself(line):
-            yield line.text.strip()
+            yield line.text.strip() + _thrown(lines, number)
 
 
 def _chain_goes_on(lines: list[Line], number: int) -> bool:
@@ -165,6 +169,22 @@ def _continuation(lines: list[Line], number: int) -> str:
             break
         parts.append(text)
     return "".join(f" {part}" for part in parts)
+
+
+def _thrown(lines: list[Line], number: int) -> str:
+    """Return the message of a C++ exception, which follows the name of its class."""
+    following = lines[number + 1].text.strip() if number + 1 < len(lines) else ""
+    return f" {following}" if "terminate called" in lines[number].text and following.startswith("what():") else ""
+
+
+def _asserted(lines: list[Line], number: int) -> str:
+    """Return the line of code that raised an exception which says nothing itself."""
+    first = lines[number]
+    if ":" in first.text or not number:
+        return ""
+    earlier = (line for line in reversed(lines[:number]) if line.process == first.process)
+    code = next((line.text.strip() for line in earlier if not set(line.text.strip()) <= set("^~ ")), "")
+    return f" ({code})" if code and not code.startswith(("File ", "Traceback")) else ""
 
 
 def _shorten(text: str) -> str:

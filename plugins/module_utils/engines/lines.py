@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+# What collectors of containers' logs put first: «vllm-1  | », «INFO 2025-11-19T20:16:36.09Z [resource…: vllm] ».
+CONTAINER = re.compile(r"^(?:> ?)*(?:[\w.-]+ +\| |[A-Z]+ \d{4}-\d\d-\d\dT\S+Z (?:\[[^\]]*\] )?)?")
 # «(EngineCore_DP0 pid=17374) », «(VllmWorker rank=1 pid=2445156) », «(RayWorkerWrapper pid=7, ip=10.0.0.1) »
 PROCESS = re.compile(r"^\((?P<name>[A-Za-z][\w-]*)[^()]*?\bpid=\d+[^()]*\) ?")
 # «ERROR 11-24 10:57:55 [core.py:1510] », «[multiproc_executor.py:492] », «ERROR 04-23 14:42:53 worker.py:238] »
@@ -19,6 +21,7 @@ STAMP = re.compile(
     r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*\]? (?:\| )?"
     r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+?(?:\[\d+\])?: )"
 )
+NCCL_TALK = re.compile(r"\bNCCL (?:INFO|TRACE)\b")
 RANK = re.compile(r"^\[rank\d+\]:(?:\[[A-Z]\d[^\]]*\])? ?")  # of torch.distributed
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -34,15 +37,17 @@ class Line:
 
 def parse_line(raw: str) -> Line:
     """Take a line apart; the text keeps its own indentation."""
-    text = STAMP.sub("", ANSI.sub("", raw.rstrip("\r\n")), count=1)
-    process = PROCESS.match(text)
-    if process:
-        text = text[process.end() :]
+    text = STAMP.sub("", CONTAINER.sub("", ANSI.sub("", raw.rstrip("\r\n")), count=1), count=1)
+    process = ""
+    while found := PROCESS.match(text):
+        process = found["name"]
+        text = text[found.end() :]
     text = RANK.sub("", text, count=1)
     logger = LOGGER.match(text)
     if logger:
         text = text[logger.end() :]
-    return Line(text, process["name"] if process else "", (logger and logger["level"]) or "")
+    level = "INFO" if NCCL_TALK.search(text) else (logger and logger["level"]) or ""
+    return Line(text, process, level)
 
 
 def parse_lines(raw: Iterable[str]) -> list[Line]:

@@ -3,12 +3,35 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from ansible_collections.llm.serving.plugins.module_utils.doctor.evaluate import diagnose_log
 
 LOGS = Path(__file__).parent / "logs"
+FAILURES = Path(__file__).parent / "failures.txt"
+BEFORE = [
+    "INFO 11-24 10:00:00 [api_server.py:1] vLLM API server version 0.32.0",
+    "WARNING 11-24 10:00:00 [system_utils.py:255] errors like `OSError: [Errno 24] Too many open files`.",
+    "(EngineCore_DP0 pid=7) ERROR 11-24 10:00:00 [core.py:843] EngineCore failed to start.",
+    "(EngineCore_DP0 pid=7) ERROR 11-24 10:00:00 [core.py:843] Traceback (most recent call last):",
+    '(EngineCore_DP0 pid=7) ERROR 11-24 10:00:00 [core.py:843]   File "/opt/vllm/x.py", line 1, in f',
+]
+BETWEEN = ["Process EngineCore_DP0:", "Traceback (most recent call last):", '  File "x", line 3, in f']
+AFTER = [
+    "(APIServer pid=1) Traceback (most recent call last):",
+    "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+]
+
+
+def collected() -> list[tuple[str, list[str]]]:
+    """Return the findings and lines of FAILURES."""
+    blocks = re.split(r"^=== ", FAILURES.read_text("utf-8"), flags=re.MULTILINE)[1:]
+    return [(lines[0], [line for line in lines[1:] if line]) for lines in map(str.splitlines, blocks)]
+
+
+COLLECTED = [pytest.param(code, lines, id=f"{code}-{lines[0][:60]}") for code, lines in collected()]
 
 REAL = {
     "config_badjson": "config_invalid",
@@ -46,7 +69,7 @@ LINES = {
     "vllm@m.service: Failed with result 'oom-kill'.": "host_out_of_memory",
     "Memory cgroup out of memory: Killed process 99 (ollama) total-vm:1kB": "host_out_of_memory",
     "RuntimeError: [enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.": "host_out_of_memory",
-    "RuntimeError: unable to open shared memory object </torch_1_2> in read-write mode: No space left on device (28)": "disk_full",
+    "RuntimeError: unable to open shared memory object </torch_1_2> in read-write mode: No space left on device (28)": "shared_memory_small",
     "OSError: [Errno 28] No space left on device": "disk_full",
     "accept4: too many open files; retrying in 1s": "too_many_files",
     "RuntimeError: can't start new thread": "too_many_tasks",
@@ -113,6 +136,19 @@ def test_every_real_log_is_tested() -> None:
 @pytest.mark.parametrize("line", LINES)
 def test_wordings(line: str) -> None:
     assert [finding.code for finding in diagnose_log([line])][:1] == [LINES[line]]
+
+
+@pytest.mark.parametrize(("code", "lines"), COLLECTED)
+def test_collected_failures(code: str, lines: list[str]) -> None:
+    assert [finding.code for finding in diagnose_log(lines)][:1] == [code]
+
+
+@pytest.mark.parametrize(("code", "lines"), COLLECTED)
+def test_collected_failures_within_a_crash(code: str, lines: list[str]) -> None:
+    """As the engine's process logs it, raises it again, and its parent says no more than that it ended."""
+    logged = [f"(EngineCore_DP0 pid=7) ERROR 11-24 10:00:00 [core.py:843] {line}" for line in lines]
+    log = [*BEFORE, *logged, *BETWEEN, *lines, *AFTER]
+    assert [finding.code for finding in diagnose_log(log)][:1] == [code]
 
 
 def test_a_cause_comes_before_its_consequences() -> None:
