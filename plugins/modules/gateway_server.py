@@ -35,16 +35,14 @@ options:
     description: Socket of HAProxy's master process.
     type: path
     default: /run/llm-gateway/master.sock
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: posix
 author:
   - The llm.serving maintainers (@llm-serving)

@@ -39,16 +39,14 @@ options:
     type: list
     elements: dict
     default: []
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: Linux
 author:
   - The llm.serving maintainers (@llm-serving)

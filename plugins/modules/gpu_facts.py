@@ -31,19 +31,15 @@ options:
       - C(nvidia-smi) takes up to 6 seconds on a host with eight GPUs whose driver is not kept loaded.
     type: float
     default: 10
+extends_documentation_fragment:
+  - llm.serving.attributes
+  - llm.serving.attributes.facts
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
-  facts:
-    description: Action returns an C(ansible_facts) dictionary that will update existing host facts.
-    support: full
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: Linux
 author:
   - The llm.serving maintainers (@llm-serving)

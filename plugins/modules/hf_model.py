@@ -146,6 +146,8 @@ options:
       - Nothing is shown when the environment of C(ansible-playbook) has C(CI) set, or with C(async).
     type: int
     default: 15
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   action:
     support: partial
@@ -156,6 +158,8 @@ attributes:
   diff_mode:
     support: full
     description: Shows the list of files with their sizes and hashes.
+  platform:
+    platforms: Linux
 author:
   - The llm.serving maintainers (@llm-serving)
 """

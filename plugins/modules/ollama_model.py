@@ -82,17 +82,15 @@ options:
     description: How often a pull that is cut off goes on at once.
     type: int
     default: 3
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
     details: With O(models[].state=latest), what the registry has is only known after pulling.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: posix
 author:
   - The llm.serving maintainers (@llm-serving)

@@ -38,16 +38,14 @@ options:
     description: Folder with the releases' folders.
     type: path
     default: /opt/ollama
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: Linux
 author:
   - The llm.serving maintainers (@llm-serving)

@@ -198,17 +198,15 @@ options:
     description: Title of the report. By default the model's name.
     type: str
     default: ""
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
     details: Sends nothing in check mode; RV(plan) tells what would be sent.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: posix
 seealso:
   - module: llm.serving.openai_probe

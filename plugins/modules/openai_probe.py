@@ -67,17 +67,15 @@ options:
   ca_path:
     description: File with the certificates of the authorities to trust instead of the system's.
     type: path
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
     details: Asks the server in check mode as well, since that changes nothing.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: posix
 author:
   - The llm.serving maintainers (@llm-serving)

@@ -48,20 +48,18 @@ options:
     description: The release to plan for with O(imagined).
     type: str
     default: 0.33.0
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
     details: The page is written in check mode too, as it is the answer.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   action:
     description: All of it runs on the control node.
     support: full
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: posix
 author:
   - The llm.serving maintainers (@llm-serving)

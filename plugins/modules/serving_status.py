@@ -40,20 +40,15 @@ options:
     description: How often to look for new lines.
     type: float
     default: 2
+extends_documentation_fragment:
+  - llm.serving.attributes
+  - llm.serving.attributes.action
 attributes:
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
-    support: full
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: Linux
 author:
   - The llm.serving maintainers (@llm-serving)

@@ -20,16 +20,14 @@ options:
     description: Folder of the instances' files, which the notes are kept in.
     type: path
     default: /etc/vllm
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: Linux
 author:
   - The llm.serving maintainers (@llm-serving)
