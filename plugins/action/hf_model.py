@@ -79,6 +79,7 @@ class ActionModule(ActionBase):
     def _watch(self, ended: threading.Event, host: str, path: str, seconds: float) -> None:
         # The module occupies this task's connection.
         connection = copy.copy(self._connection)
+        before = None
         while not ended.wait(seconds):
             try:
                 code, output, _error = connection.exec_command(f"cat {shlex.quote(path)}", in_data=None, sudoable=False)
@@ -88,13 +89,16 @@ class ActionModule(ActionBase):
                 Display().vvv(f"progress of {host}: {error}")
                 continue
             if told and not ended.is_set():
-                Display().display(f"  {host}: {line(told)}")
+                Display().display(f"  {host}: {line(told, before)}")
+                before = told
 
 
-def line(told: dict[str, Any]) -> str:
-    """Put a progress file into words."""
-    seconds, done, total = told["seconds"], told["bytes_done"], told["bytes_total"]
-    rate = done / seconds if seconds else 0
+def line(told: dict[str, Any], before: dict[str, Any] | None = None) -> str:
+    """Put a progress file into words. The rate is that since the last look: what was there before came at another."""
+    done, total = told["bytes_done"], told["bytes_total"]
+    since = before if before and before["phase"] == told["phase"] else {"seconds": 0, "bytes_done": 0}
+    seconds = told["seconds"] - since["seconds"]
+    rate = max(0, done - since["bytes_done"]) / seconds if seconds > 0 else 0
     words = [
         f"{told['phase']} {told['repo']}",
         f"{told['files_done']} of {told['files_total']} files",

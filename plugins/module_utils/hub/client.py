@@ -36,6 +36,13 @@ T = TypeVar("T")
 REQUEST_SECONDS = 20
 # Below this hf_xet's high-performance mode would take more memory than it is worth.
 HIGH_PERFORMANCE_MIN_BYTES = 64_000_000_000
+# hf_xet by itself tries for minutes where its servers cannot be reached, and waits five for a stalled one.
+XET_PATIENCE = {
+    "HF_XET_CLIENT_CONNECT_TIMEOUT": "10s",
+    "HF_XET_CLIENT_READ_TIMEOUT": "60s",
+    "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "3",
+    "HF_XET_CLIENT_RETRY_BASE_DELAY": "1s",
+}
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,8 @@ class HubClient:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             return DiskFullError(f"The file system filled up while {repo} was being fetched.")
         if status:
-            return HubUnavailableError(f"{self._endpoint} answers {status} for {repo}, however often asked ({detail}).")
+            often = ", however often asked" if status in RETRIED_STATUS else ""
+            return HubUnavailableError(f"{self._endpoint} answers {status} for {repo}{often} ({detail}).")
         if is_transport_error(error):
             return HubUnreachableError(
                 f"{self._endpoint} cannot be reached from this host ({detail or type(error).__name__}). Check the"
@@ -171,6 +179,11 @@ class HubClient:
         if isinstance(error, errors.RepositoryNotFoundError):
             hint = "" if self._token else ", or it is private and needs the option token"
             return RepositoryMissingError(f"There is no repository {at}{hint}. Check the option repo letter by letter.")
+        if isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 403:
+            return AccessDeniedError(
+                f"{self._endpoint} forbids to read {repo} ({detail}). Set the option token (models_hub_token of the"
+                " role) to one with the permission to read it."
+            )
         if isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401:
             return TokenRejectedError(
                 f"{self._endpoint} does not accept the token ({detail}). Set the option token (models_hub_token of the"
@@ -188,6 +201,8 @@ def environment(cache: Path, *, xet: bool) -> dict[str, str]:
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_DISABLE_XET": "0" if xet else "1",
     }
+    if xet:
+        settings.update({name: os.environ.get(name, value) for name, value in XET_PATIENCE.items()})
     if xet and memory_bytes() >= HIGH_PERFORMANCE_MIN_BYTES:
         settings["HF_XET_HIGH_PERFORMANCE"] = "1"
     return settings

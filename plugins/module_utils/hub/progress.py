@@ -57,6 +57,30 @@ class Progress:
         with self._lock:
             self.files_done += 1
 
+    @contextlib.contextmanager
+    def watching(self, folder: Path) -> Iterator[None]:
+        """Show what somebody else writes below a folder while the block runs; whoever calls counts it afterwards."""
+        ended = threading.Event()
+        shown_bytes = 0
+
+        def show(now_bytes: int) -> None:
+            nonlocal shown_bytes
+            self.add_checked(now_bytes - shown_bytes)
+            shown_bytes = now_bytes
+
+        def watch() -> None:
+            while not ended.wait(WRITE_SECONDS):
+                show(allocated_bytes(folder))
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+            show(0)
+
     def as_dict(self) -> dict[str, object]:
         """What the file says: bytes, and the seconds since the phase began."""
         with self._lock:
@@ -92,3 +116,12 @@ class Progress:
             # A full disk is the fetch's error to report, not this thread's.
             with contextlib.suppress(OSError):
                 write_json(path, self.as_dict())
+
+
+def allocated_bytes(folder: Path) -> int:
+    """Count what the files below a folder take on the disk; they come and go meanwhile."""
+    count = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            count += path.lstat().st_blocks * 512
+    return count

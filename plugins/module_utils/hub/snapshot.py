@@ -18,12 +18,15 @@ from . import completeness
 from .digests import GIT_SHA1, Digest, find_corrupt
 from .errors import (
     AbsentError,
+    AccessDeniedError,
     CorruptError,
     DiskFullError,
     HubUnavailableError,
     HubUnreachableError,
     IncompleteError,
+    ModelError,
     StoppedError,
+    TokenRejectedError,
 )
 from .manifest import FileEntry, Manifest, read_manifest
 from .names import (
@@ -139,6 +142,7 @@ class Keeper:
         self._hashed_all = False
         self._bad: list[FileEntry] = []
         self._remarks: list[str] = []
+        self._xet_left = ""  # why
 
     def keep(self) -> Outcome:
         """Make the wish true, or say what it would take. Raises ModelError's kinds and OSError.
@@ -452,9 +456,8 @@ class Keeper:
 
         def fetch(entry: FileEntry) -> FileEntry:
             part = self._part(listing.commit, entry)
-            if by_xet and entry.path in in_xet:
-                self._fetch_xet(by_xet, listing, entry, part)
-            else:
+            xet = by_xet if entry.path in in_xet else None
+            if not (xet and self._fetch_xet(xet, listing, entry, part)):
                 fetcher.fetch(entry, part)
             part.chmod(FILE_MODE)
             target = base / entry.path
@@ -475,6 +478,11 @@ class Keeper:
                     future.cancel()
                 raise
         self._remarks += fetcher.warnings()
+        if self._xet_left:
+            self._remarks.append(
+                f"Xet was left, and the rest came over plain HTTP: {self._xet_left.rstrip('.')}. Where its"
+                " servers cannot be reached, set the option xet to false (models_xet of the role)."
+            )
         return manifest, fetcher.fetched_from
 
     def _note(self, base: Path, manifest: Manifest, done: Iterable[Future[FileEntry]]) -> Manifest:
@@ -496,16 +504,30 @@ class Keeper:
 
     def _fetch_xet(
         self, xet: Callable[[str, str, str, Path], Path], listing: Listing, entry: FileEntry, part: Path
-    ) -> None:
-        """Fetch by Xet, which works in parallel by itself, and prove the file afterwards."""
+    ) -> bool:
+        """Fetch by Xet, which works in parallel by itself, and prove the file; false when plain HTTP has to do it.
+
+        That continues what it had begun, and is left to work where Xet does not: its servers are others than the Hub.
+        """
+        if self._xet_left or part.exists():
+            return False
         part.parent.mkdir(parents=True, exist_ok=True)
-        folder = self._home.staging(listing.commit) / ".xet"
-        found = xet(listing.repo, listing.commit, entry.path, folder)
-        self._progress.add_fetched(found.stat().st_size)
-        if find_corrupt([(found, entry.digest)]):
-            found.unlink()
-            raise CorruptError(f"{entry.path}: Xet delivered another content than the Hub states ({entry.digest}).")
-        found.replace(part)
+        folder = self._home.staging(listing.commit) / ".xet" / entry.digest.hex
+        try:
+            with self._progress.watching(folder):
+                found = xet(listing.repo, listing.commit, entry.path, folder)
+            if find_corrupt([(found, entry.digest)]):
+                raise CorruptError(f"{entry.path}: Xet delivered another content than the Hub states ({entry.digest}).")
+            self._progress.add_fetched(found.stat().st_size)
+            found.replace(part)
+        except (AccessDeniedError, DiskFullError, TokenRejectedError):
+            raise
+        except ModelError as error:
+            self._xet_left = str(error)
+            return False
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return True
 
     def _drop_unwanted(self, base: Path, known: Manifest | None, manifest: Manifest) -> None:
         """Remove what an earlier selection brought and this one does not want."""

@@ -1,4 +1,8 @@
-"""Twenty random misfortunes in a row: each run ends proved or with a message, and nothing half-written is served."""
+"""Twenty random misfortunes in a row: each run ends proved or with a message, and nothing half-written is served.
+
+Every kind comes at least twice for each seed. SOAK_SEEDS says how many seeds there are, from 1 on:
+`SOAK_SEEDS=60 pytest -rA tests/unit/hub/test_soak.py` takes about a quarter of an hour and shows what happened.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from .conftest import REPO, ROOT, Hub, Keep
 from .test_snapshot import CHILD, content, flip_bit
 
 ROUNDS = 20
+SEEDS = range(1, int(os.environ.get("SOAK_SEEDS", "3")) + 1)
 
 
 @pytest.fixture
@@ -36,7 +41,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(root)], check=True)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_every_run_ends_proved_or_with_a_message(keep: Keep, hub: Hub, small_disk: Path, seed: int) -> None:
     chance = random.Random(seed)
     home = small_disk / REPO
@@ -101,15 +106,18 @@ def test_every_run_ends_proved_or_with_a_message(keep: Keep, hub: Hub, small_dis
 
     def alter() -> None:
         forget()
+        shutil.rmtree(home / f".{hub.commit}.part", ignore_errors=True)
         hub.faults.flip_byte_at = chance.randrange(1000)
 
-    ends = []
     takers: list[threading.Thread] = []
-    for _ in range(ROUNDS):
-        misfortunes = [kill, drop, refuse, alter, forget]
-        misfortunes += [cut, flip, lose] * 2 if files() else []
-        misfortunes += [fill] * small_disk.is_mount()
-        misfortune = chance.choice(misfortunes)
+    kinds = [kill, cut, flip, lose, forget, drop, refuse, alter]
+    kinds += [fill] * small_disk.is_mount()
+    rounds = kinds * 2 + chance.choices(kinds, k=ROUNDS - 2 * len(kinds))
+    chance.shuffle(rounds)
+    told = 0
+    for number, misfortune in enumerate(rounds, 1):
+        if not files():
+            keep()
         was_there = final.exists()
         misfortune()
         if not was_there and final.exists():
@@ -117,12 +125,14 @@ def test_every_run_ends_proved_or_with_a_message(keep: Keep, hub: Hub, small_dis
         try:
             keep(verify="full", max_workers=chance.choice([1, 2, 8]))
             assert content(final) == whole, misfortune.__name__
-            ends.append("proved")
+            end = "proved"
         except ModelError as error:
-            assert str(error)
             # A snapshot that is new has not got its name; one that was damaged keeps its manifest's proofs void.
             assert was_there or not final.exists(), misfortune.__name__
-            ends.append("told")
+            end = str(error)
+            assert end
+            told += 1
+        print(f"seed {seed}, {number} of {len(rounds)}: {misfortune.__name__}: {end}")
         for taker in takers:
             taker.join()
         (small_disk / "ballast").unlink(missing_ok=True)
@@ -130,4 +140,5 @@ def test_every_run_ends_proved_or_with_a_message(keep: Keep, hub: Hub, small_dis
     keep(verify="full")
     assert content(final) == whole
     assert not list(home.rglob("*.part"))
-    assert {"proved", "told"} == set(ends)
+    # Altered content at least has to be told.
+    assert told >= rounds.count(alter)
