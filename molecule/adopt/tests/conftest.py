@@ -1,0 +1,62 @@
+"""Runs playbooks as an operator would, with the variables that the adoption wrote."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+
+ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
+# Molecule asks for colours, which would stand between the lines that are looked for.
+ENVIRONMENT = {
+    **os.environ,
+    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+    "ANSIBLE_FORCE_COLOR": "0",
+    "ANSIBLE_NOCOLOR": "1",
+}
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The part of the inventory that the adoption writes."""
+    folder = tmp_path_factory.mktemp("inventory")
+    for host in ("official", "byhand"):
+        (folder / "host_vars" / host).mkdir(parents=True)
+    (folder / "hosts.yml").write_text("all: {hosts: {official: , byhand: }}\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def play(written: Path) -> Callable[..., str]:
+    """Run a playbook and return what it said."""
+
+    def run(playbook: str, *options: str, fails: bool = False) -> str:
+        command = ["ansible-playbook", "-i", INVENTORY, "-i", written, ROOT / "playbooks" / playbook, *options]
+        done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert bool(done.returncode) == fails, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+def machine(name: str) -> Any:
+    """Return a host of the inventory by its name."""
+    return testinfra.get_host(f"ansible://{name}?ansible_inventory={INVENTORY}")
+
+
+@pytest.fixture(scope="session")
+def official() -> Any:
+    """The host with what Ollama's installer leaves, and vLLM in somebody's session."""
+    return machine("official")
+
+
+@pytest.fixture(scope="session")
+def byhand() -> Any:
+    """The host with units and scripts of somebody's own."""
+    return machine("byhand")
