@@ -97,16 +97,14 @@ options:
         description: Whether the server runs with what was written, and will after a reboot.
         type: bool
         default: true
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: Linux
 author:
   - The llm.serving maintainers (@llm-serving)
@@ -194,7 +192,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.changes.difference import Setup
-from ..module_utils.ollama.environment import Gpu, render
+from ..module_utils.ollama.environment import gpus_from, render
 from ..module_utils.ollama.gguf import read_shape
 from ..module_utils.ollama.plan import Host, Model, plan
 from ..module_utils.ollama.store import StoredModel, read_stored
@@ -268,17 +266,6 @@ def compare(deployment: Mapping[str, Any], environment_text: str) -> dict[str, A
     found = setup.differences()
     found += [] if deployment["runs"] else ["the server does not run with what was written, or not after a reboot"]
     return {"differences": found, "pending": bool(found)}
-
-
-def gpus_from(gpu: Mapping[str, Any]) -> tuple[Gpu, ...]:
-    """Return the cards; a card that is split counts as its MIG instances."""
-    found = []
-    for device in gpu.get("devices") or []:
-        for part in device.get("mig_devices") or [device]:
-            found.append(
-                Gpu(device["index"], part.get("name") or "GPU", part.get("memory_total_bytes"), part.get("uuid") or "")
-            )
-    return tuple(found)
 
 
 def model_from(entry: Mapping[str, Any], models_dir: Path) -> Model:

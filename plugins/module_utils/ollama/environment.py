@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from posixpath import normpath
+from typing import Any
 from urllib.parse import urlsplit
 
 from .values import FALSE, TRUE, OllamaError, address, duration_seconds, size_bytes, switch
@@ -120,6 +121,17 @@ class Settings:
     layers: int | None = None
     reasons: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+
+def gpus_from(gpu: Mapping[str, Any]) -> tuple[Gpu, ...]:
+    """Return the cards of `ansible_facts.gpu`; a card that is split counts as its MIG instances."""
+    found = []
+    for device in gpu.get("devices") or []:
+        for part in device.get("mig_devices") or [device]:
+            found.append(
+                Gpu(device["index"], part.get("name") or "GPU", part.get("memory_total_bytes"), part.get("uuid") or "")
+            )
+    return tuple(found)
 
 
 def settings(wanted: Mapping[str, object], vendor: str | None, gpus: Sequence[Gpu]) -> Settings:
