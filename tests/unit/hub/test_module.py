@@ -167,6 +167,21 @@ def test_the_timers_script_agrees_with_the_module(base: dict[str, Any], tmp_path
     assert "} 2" in (tmp_path / "llm_models.prom").read_text()
 
 
+def test_the_timers_script_goes_on_past_a_broken_manifest(base: dict[str, Any], tmp_path: Path) -> None:
+    for repo in ("acme/gated", REPO):
+        path = Path(run(**{**base, "repo": repo}, token=TOKEN)["path"])
+    gated = path.parents[2] / "acme/gated" / path.name
+    (gated / ".llm-serving.json").write_text('{"files": [')
+    done = verify(base["root"], str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "2 snapshots verified\n")
+    assert done.stderr == f"{gated}/.llm-serving.json is missing or not what the Hub stated\n"
+    told = (tmp_path / "llm_models.prom").read_text()
+    assert f'{{repo="acme/gated",commit="{path.name}"}} 1' in told
+    assert f'{{repo="{REPO}",commit="{path.name}"}} 0' in told
+    (gated / ".llm-serving.json").unlink()
+    assert verify(base["root"]).returncode == 1
+
+
 AS_ON_A_HOST = """
 import contextlib, json, resource, runpy, sys
 with contextlib.suppress(SystemExit):
