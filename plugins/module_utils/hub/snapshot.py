@@ -343,7 +343,9 @@ class Keeper:
         base, final = self._base(listing.commit), self._home.snapshot(listing.commit)
         known = self._known(base)
         survey = self._survey(base, manifest.files, known.files if known else (), full=self._wish.verify == FULL)
-        needed_bytes = sum(entry.size_bytes - self._part_bytes(listing.commit, entry) for entry in survey.missing)
+        linkable = self._elsewhere(base)
+        to_fetch = [entry for entry in survey.missing if entry.digest not in linkable]
+        needed_bytes = sum(entry.size_bytes - self._part_bytes(listing.commit, entry) for entry in to_fetch)
         require_space(base, needed_bytes)
         return Outcome(
             manifest,
@@ -411,8 +413,8 @@ class Keeper:
             fetched_from=fetched_from,
         )
 
-    def _link(self, base: Path, survey: _Survey) -> tuple[str, ...]:
-        """Take files that another revision has, too, from there: the same content, neither fetched nor stored twice."""
+    def _elsewhere(self, base: Path) -> dict[Digest, Path]:
+        """Where other revisions have proved files, by their content."""
         proved_elsewhere = {}
         for commit in self._home.commits():
             folder = self._home.snapshot(commit)
@@ -420,6 +422,11 @@ class Keeper:
             for entry in known.files if known else ():
                 if entry.unchanged_in(folder):
                     proved_elsewhere[entry.digest] = folder / entry.path
+        return proved_elsewhere
+
+    def _link(self, base: Path, survey: _Survey) -> tuple[str, ...]:
+        """Take files that another revision has, too, from there: the same content, neither fetched nor stored twice."""
+        proved_elsewhere = self._elsewhere(base)
         linked = []
         for entry in list(survey.missing):
             source = proved_elsewhere.get(entry.digest)

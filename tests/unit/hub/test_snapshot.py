@@ -106,9 +106,11 @@ def test_a_new_revision_comes_beside_the_old_one_and_takes_what_is_the_same_from
     (newer / "generation_config.json").write_text("{}")
     commit = hub.publish(newer)
     try:
+        foretold = keep(revision="main", dry_run=True)
         outcome = keep(revision="main")
     finally:
         hub.publish(hub.model)
+    assert foretold.download_bytes == 2
     assert outcome.path.name == commit != hub.commit
     assert outcome.fetched == ("generation_config.json",)
     assert set(outcome.linked) == set(content(hub.model)) - {"generation_config.json"}
