@@ -68,8 +68,9 @@ def test_layers_number_of_cards_and_switches() -> None:
     }
 
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - what the seed says
 SEED_ARGUMENTS = [
-    *("--model", "/home/ps/vllm/models/Qwen2.5-32B-Instruct", "--served-model-name", "qwen32b", "--host", "0.0.0.0"),
+    *("--model", "/home/ps/vllm/models/Qwen2.5-32B-Instruct", "--served-model-name", "qwen32b", "--host", EVERYWHERE),
     *("--port", "8010", "--tensor-parallel-size", "2", "--dtype", "bfloat16", "--max-model-len", "8192"),
     *("--max-num-seqs", "8", "--gpu-memory-utilization", "0.80", "--disable-log-requests", "--trust-remote-code"),
 ]
@@ -87,7 +88,7 @@ def test_the_seeds_command_line() -> None:
     assert instance.entry == {
         "name": "qwen32b",
         "model": "/home/ps/vllm/models/Qwen2.5-32B-Instruct",
-        "host": "0.0.0.0",
+        "host": EVERYWHERE,
         "port": 8010,
         "tensor_parallel_size": 2,
         "dtype": "bfloat16",
