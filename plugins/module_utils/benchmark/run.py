@@ -21,7 +21,7 @@ from .records import Record
 from .report import page
 from .settings import Settings
 from .slo import unmet
-from .summary import caveats, knee, stage_summary
+from .summary import caveats, knee, named, stage_summary
 
 SCHEMA = 1
 FILES = ("requests.jsonl", "summary.json", "report.html")
@@ -123,15 +123,16 @@ def client_warnings(stages: Sequence[dict[str, Any]], ceiling: Ceiling | None) -
     if busy:
         limit = f"; its ceiling here: {ceiling.events_per_second:.0f} pieces of text a second" if ceiling else ""
         found.append(
-            f"{', '.join(busy)}: the client itself was busy up to {100 * max(busy.values()):.0f} % of the time{limit}. "
-            "Its own delays are in the figures. Send from a faster host, or from several."
+            f"At {named(busy, stages)}: the client itself was busy up to {100 * max(busy.values()):.0f} % of the time"
+            f"{limit}. Its own delays are in the figures. Send from a faster host, or from several."
         )
     late: dict[str, float] = {stage["label"]: _late_seconds(stage["client"]) for stage in stages}
     late = {label: seconds for label, seconds in late.items() if seconds > LATE_SECONDS}
     if late:
         found.append(
-            f"{', '.join(late)}: the client was up to {1000 * max(late.values()):.0f} ms late (99th percentile), since "
-            "its host had no processor free for it. That is in the figures. Send from a host with processors to spare."
+            f"At {named(late, stages)}: the client was up to {1000 * max(late.values()):.0f} ms late (99th percentile),"
+            " since its host had no processor free for it. That is in the figures. Send from a host with processors to"
+            " spare."
         )
     return found
 

@@ -85,7 +85,7 @@ def read_slo(given: Mapping[str, Any] | None) -> Slo | None:
 
 
 def unmet(slo: Slo, stages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each stage summary that breaks the promise: expected, found, what to set."""
+    """Return a sentence for each part of the promise that is broken: expected, found at each load, what to set."""
     judged = [stage for stage in stages if slo.judges(stage["mode"], stage["load"])]
     if not judged:
         return [
@@ -93,22 +93,29 @@ def unmet(slo: Slo, stages: Sequence[Mapping[str, Any]]) -> list[str]:
             f"and rate {slo.up_to_rate}; "
             "set slo.up_to_concurrency or slo.up_to_rate to a load that is measured"
         ]
-    problems = []
+    broken: dict[str, dict[str, str]] = {}
     for stage in judged:
         where, requests = stage["label"], stage["requests"]
         failed = requests["failed"] / requests["sent"] if requests["sent"] else 1.0
         if failed > slo.max_failed_share:
-            problems.append(
-                f"{where}: expected at most {100 * slo.max_failed_share:g} % failures (slo.max_failed_share), "
-                f"found {100 * failed:.1f} % ({requests['failed']} of {requests['sent']})"
-            )
+            expected = f"at most {100 * slo.max_failed_share:g} % failures (slo.max_failed_share)"
+            found = f"{100 * failed:.1f} % ({requests['failed']} of {requests['sent']})"
+            broken.setdefault(expected, {})[where] = found
         share = stage["goodput"]["share"]
         if share < slo.share:
-            problems.append(
-                f"{where}: expected {100 * slo.share:g} % of requests (slo.share) with {_limits(slo)}, "
-                f"found {100 * share:.1f} %; {_found(slo, stage)}"
-            )
-    return problems
+            expected = f"{100 * slo.share:g} % of requests (slo.share) with {_limits(slo)}"
+            broken.setdefault(expected, {})[where] = f"{100 * share:.1f} %; {_found(slo, stage)}"
+    return [_sentence(expected, found) for expected, found in broken.items()]
+
+
+def _sentence(expected: str, found: Mapping[str, str]) -> str:
+    """Return what was expected once, however many loads did not keep it."""
+    if len(found) == 1:
+        where, what = next(iter(found.items()))
+        return f"{where}: expected {expected}, found {what}"
+    return f"expected {expected}, found " + "; ".join(
+        f"{where}: {what.replace(';', ',')}" for where, what in found.items()
+    )
 
 
 def _limits(slo: Slo) -> str:

@@ -124,6 +124,12 @@ def _first_message(records: Iterable[Record], kind: str | None) -> str:
     return next(record.message for record in records if record.failure == kind)
 
 
+def named(labels: Iterable[str], stages: Sequence[Any]) -> str:
+    """Return some loads in words: all of them are not listed."""
+    listed = list(labels)
+    return "every load" if len(listed) == len(stages) > 1 else ", ".join(listed)
+
+
 def caveats(stages: Sequence[dict[str, Any]]) -> list[str]:
     """Return what a reader of the figures must know."""
     found = []
@@ -135,8 +141,8 @@ def caveats(stages: Sequence[dict[str, Any]]) -> list[str]:
     few = [stage["label"] for stage in stages if 0 < stage["requests"]["ok"] < MIN_FOR_P99]
     if few:
         found.append(
-            f"Fewer than {MIN_FOR_P99} answers at {', '.join(few)}: the 99th percentile there is little more than the "
-            "slowest answer. Set requests or stage_seconds higher."
+            f"Fewer than {MIN_FOR_P99} answers at {named(few, stages)}: the 99th percentile there is little more than "
+            "the slowest answer. Set requests or stage_seconds higher."
         )
     cut = [stage["label"] for stage in stages if stage["requests"]["sent"] < stage["requests"]["planned"]]
     if cut:

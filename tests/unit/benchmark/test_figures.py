@@ -148,6 +148,15 @@ def test_failures_alone_break_a_promise() -> None:
     assert "expected at most 10 % failures (slo.max_failed_share), found 20.0 % (4 of 20)" in problem
 
 
+def test_what_several_loads_break_is_said_once() -> None:
+    slo = Slo(ttft_seconds=9, max_failed_share=0.1)
+    bad = [record()] * 16 + [record(failure="cut")] * 4
+    found = unmet(slo, [slo_stage(slo=slo, records=bad), slo_stage(slo=slo, mode="open", load=3.0, records=bad)])
+    assert found[0] == (
+        "expected at most 10 % failures (slo.max_failed_share), found 4 at a time: 20.0 % (4 of 20); 3/s: 20.0 % (4 of 20)"
+    )
+
+
 def test_heavier_loads_than_promised_are_not_judged() -> None:
     slo = Slo(ttft_seconds=0.1, up_to_concurrency=2, up_to_rate=1.0)
     light = slo_stage(slo=slo, load=2.0, records=[record(ttft_seconds=0.05)] * 20)

@@ -189,7 +189,7 @@ def test_client_near_its_ceiling_is_warned_about() -> None:
         },
     }
     busy, late = client_warnings([stage, {**stage, "label": "9/s"}], Ceiling(50000, 9000))
-    assert busy.startswith("64 at a time, 9/s: the client itself was busy up to 80 % of the time; its ceiling")
+    assert busy.startswith("At every load: the client itself was busy up to 80 % of the time; its ceiling")
     assert "50000 pieces of text" in busy
     assert "50 ms late" in late
     stage["client"] = {**stage["client"], "busy_share": 0.1, "loop_lag_p99_seconds": 0.001}

@@ -12,7 +12,7 @@ Point = tuple[float, float]
 
 WIDTH = 420
 HEIGHT = 260
-LEFT, RIGHT, TOP, BOTTOM = 54, 14, 16, 42
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 20, 42
 TICKS = 5
 LABEL_GAP = 34
 CHARACTER_WIDTH = 6.6
@@ -219,8 +219,8 @@ def _across(mark: Mark | None, axis: Axis, way: str) -> str:
     left = at > WIDTH * 0.6
     anchor, shift = ("end", -5) if left else ("start", 5)
     return (
-        f'<path class="{mark.style}" d="M{at} {TOP - 6}V{HEIGHT - BOTTOM}"/>'
-        f'<text class="marktext {mark.style}" x="{at + shift}" y="{TOP + 2}" text-anchor="{anchor}">'
+        f'<path class="{mark.style}" d="M{at} {TOP - 12}V{HEIGHT - BOTTOM}"/>'
+        f'<text class="marktext {mark.style}" x="{at + shift}" y="{TOP - 7}" text-anchor="{anchor}">'
         f"{esc(mark.text)}</text>"
     )
 
@@ -250,9 +250,9 @@ def _bands(bands: Sequence[Band], axis: Axis) -> str:
         if index % 2 == 0:
             width = round(max(end - begin, 1), 1)
             shades.append(
-                f'<rect class="band" x="{begin}" y="{TOP - 10}" width="{width}" height="{HEIGHT - BOTTOM - TOP + 10}"/>'
+                f'<rect class="band" x="{begin}" y="{TOP - 16}" width="{width}" height="{HEIGHT - BOTTOM - TOP + 16}"/>'
             )
         if begin >= free_from:
-            names.append(f'<text class="bandtext" x="{begin + 3}" y="{TOP}">{esc(band.text)}</text>')
+            names.append(f'<text class="bandtext" x="{begin + 3}" y="{TOP - 4}">{esc(band.text)}</text>')
             free_from = begin + CHARACTER_WIDTH * len(band.text) + 8
     return "".join(shades + names)
