@@ -153,7 +153,8 @@ def test_what_several_loads_break_is_said_once() -> None:
     bad = [record()] * 16 + [record(failure="cut")] * 4
     found = unmet(slo, [slo_stage(slo=slo, records=bad), slo_stage(slo=slo, mode="open", load=3.0, records=bad)])
     assert found[0] == (
-        "expected at most 10 % failures (slo.max_failed_share), found 4 at a time: 20.0 % (4 of 20); 3/s: 20.0 % (4 of 20)"
+        "expected at most 10 % failures (slo.max_failed_share), "
+        "found 4 at a time: 20.0 % (4 of 20); 3/s: 20.0 % (4 of 20)"
     )
 
 
