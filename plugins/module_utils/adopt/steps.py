@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import json
 import os
 import shutil
@@ -209,7 +210,9 @@ class Book:
         elif kind == "place":
             source, target = Path(step["source"]), Path(step["target"])
             if source.exists() and target.exists():
-                target.unlink()
+                # Of the same content: what this made, or as good as it. Another file is somebody else's.
+                if source.samefile(target) or filecmp.cmp(source, target, shallow=False):
+                    target.unlink()
             elif target.exists():
                 source.parent.mkdir(parents=True, exist_ok=True)
                 _second_name(target, source)
