@@ -303,6 +303,7 @@ from ansible_collections.llm.serving.plugins.module_utils.hub.names import (
     check_repo,
     check_revision,
     is_commit,
+    is_http_url,
 )
 from ansible_collections.llm.serving.plugins.module_utils.hub.patience import Patience
 from ansible_collections.llm.serving.plugins.module_utils.hub.progress import Progress
@@ -334,6 +335,22 @@ ARGUMENTS = {
     # The action plugin's.
     "progress_seconds": {"type": "int", "default": 15},
 }
+
+
+def check(params: dict[str, Any]) -> None:
+    """Refuse what cannot work; raises ModelError."""
+    for option in ("root", "path", "source"):
+        if params[option] and not params[option].startswith("/"):
+            raise ModelError(f"{option}: expected an absolute path, found {params[option]!r}.")
+    for option, url in [("endpoint", params["endpoint"]), *(("mirrors", url) for url in params["mirrors"])]:
+        if not is_http_url(url):
+            raise ModelError(f"{option}: expected a URL such as https://huggingface.co, found {url!r}.")
+    for option in ("max_workers", "stall_timeout"):
+        if params[option] < 1:
+            raise ModelError(f"{option}: expected at least 1, found {params[option]}.")
+    for option in ("keep", "lock_timeout", "progress_seconds"):
+        if (params[option] or 0) < 0:
+            raise ModelError(f"{option}: expected 0 or more, found {params[option]}.")
 
 
 def present(params: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
@@ -458,6 +475,7 @@ def main() -> None:
     # What is written is for services of other users to read.
     os.umask(0o022)
     try:
+        check(params)
         action = absent if params["state"] == "absent" else present
         answer = action(params, dry_run=module.check_mode)
     except (ModelError, OSError) as error:

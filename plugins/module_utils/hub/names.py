@@ -32,6 +32,7 @@ DUPLICATES = ("*.gguf", "consolidated*.safetensors", "metal/*", "original/*")
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+_URL = re.compile(r"https?://(?:[^@/\s]+@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/\S*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -47,6 +48,12 @@ def check_revision(revision: str) -> str:
     if not _REVISION.fullmatch(revision) or ".." in revision or revision.endswith((".lock", "/")):
         raise InvalidNameError(f"revision: expected a branch, a tag or a commit, found {revision!r}.")
     return revision
+
+
+def is_http_url(url: str) -> bool:
+    """Whether something is the URL of a server that speaks HTTP."""
+    found = _URL.fullmatch(url)
+    return bool(found) and int(found[1] or 80) <= 65535
 
 
 def is_commit(revision: str) -> bool:

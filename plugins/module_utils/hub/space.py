@@ -34,9 +34,9 @@ def require_space(path: Path, needed_bytes: int) -> None:
     missing_bytes = needed_bytes + MARGIN_BYTES - available_bytes
     if missing_bytes > 0:
         raise DiskFullError(
-            f"{human(needed_bytes)} are still to be fetched to {path}, and its file system has"
-            f" {human(available_bytes)} free: {human(missing_bytes)} are missing. Free that much, or choose a"
-            " file system with more room by the option root (models_root of the role)."
+            f"{human(needed_bytes)} are still to be fetched to {path}, {human(MARGIN_BYTES)} have to stay free, and its"
+            f" file system has {human(available_bytes)} free: {human(missing_bytes)} are missing. Free that much, or"
+            " choose a file system with more room by the option root (models_root of the role)."
         )
 
 

@@ -141,9 +141,9 @@ Keep = Callable[..., Outcome]
 
 @pytest.fixture
 def keep(hub: Hub, tmp_path: Path) -> Keep:
-    """Runs what the module runs, with little patience."""
+    """Runs what the module runs, with few attempts. A busy machine may take long for each."""
 
-    def run(token: str | None = None, **wishes: Any) -> Outcome:
+    def run(token: str | None = None, *, attempts: int = 3, stall_seconds: float = 30.0, **wishes: Any) -> Outcome:
         wish = Wish(
             **{
                 "repo": REPO,
@@ -154,7 +154,7 @@ def keep(hub: Hub, tmp_path: Path) -> Keep:
                 **wishes,
             }
         )
-        patience = Patience(attempts=3, first_wait_seconds=0.05, stall_seconds=1.0)
+        patience = Patience(attempts=attempts, first_wait_seconds=0.05, stall_seconds=stall_seconds)
 
         def connect(url: str) -> HubClient:
             return HubClient(url, token, xet=True, cache=tmp_path / "cache", patience=patience)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from ansible_collections.llm.serving.plugins.module_utils.hub import errors
@@ -68,6 +68,7 @@ def test_the_first_mirror_that_can_be_reached_serves(keep: Keep, mirror: Hub) ->
 
 @pytest.mark.parametrize("fault", ["dies", "is busy", "has another file", "is slow to a halt"])
 def test_a_mirror_that_fails_in_the_middle_is_left_for_the_hub(keep: Keep, hub: Hub, mirror: Hub, fault: str) -> None:
+    patience: dict[str, Any] = {}
     if fault == "dies":
         mirror.faults.cut_after_bytes += [500_000, *[0] * 100]
     elif fault == "is busy":
@@ -76,7 +77,8 @@ def test_a_mirror_that_fails_in_the_middle_is_left_for_the_hub(keep: Keep, hub: 
         mirror.faults.flip_byte_at = 1000
     else:
         mirror.faults.stall_seconds += [3.0] * 100
-    outcome = keep(mirrors=(mirror.endpoint,), max_workers=1)
+        patience = {"attempts": 30, "stall_seconds": 1.0}
+    outcome = keep(mirrors=(mirror.endpoint,), max_workers=1, **patience)
     assert content(outcome.path) == content(hub.model)
     assert len(outcome.warnings) == 1
     assert outcome.warnings[0].startswith(f"{mirror.endpoint} was left, and the rest came from {hub.endpoint}: ")

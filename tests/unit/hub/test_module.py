@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,31 @@ def test_errors_are_messages(base: dict[str, Any]) -> None:
     answer = run(**{**base, "repo": "acme/gated"})
     assert answer["failed"]
     assert "models_hub_token" in answer["msg"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("root", "models", "root: expected an absolute path, found 'models'"),
+        ("source", "disk", "source: expected an absolute path"),
+        ("endpoint", "localhost:80", "endpoint: expected a URL such as"),
+        (
+            "mirrors",
+            ["http://mirror:8090", "http://mirror:99999"],
+            "mirrors: expected a URL .* found 'http://mirror:99999'",
+        ),
+        ("max_workers", 0, "max_workers: expected at least 1, found 0"),
+        ("stall_timeout", 0, "stall_timeout: expected at least 1"),
+        ("keep", -1, "keep: expected 0 or more"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_happens(
+    base: dict[str, Any], option: str, value: Any, words: str
+) -> None:
+    answer = run(**{**base, option: value})
+    assert answer["failed"]
+    assert re.search(words, answer["msg"])
+    assert not Path(base["root"]).exists()
 
 
 # The role's filters

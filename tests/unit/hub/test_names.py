@@ -20,6 +20,20 @@ def test_no_repositories(repo: str) -> None:
         names.check_repo(repo)
 
 
+@pytest.mark.parametrize(
+    "url", ["https://huggingface.co", "http://10.0.0.1:8090/", "http://[fd00::1]:80", "https://a:b@hub.site/x"]
+)
+def test_urls(url: str) -> None:
+    assert names.is_http_url(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "hub:80", "ftp://hub", "http://", "http://hub:99999", "http://hub:x", "http://a b"]
+)
+def test_no_urls(url: str) -> None:
+    assert not names.is_http_url(url)
+
+
 @pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/7", "a" * 40])
 def test_revisions(revision: str) -> None:
     assert names.check_revision(revision) == revision
