@@ -356,7 +356,8 @@ MODEL_RULES = (
         r"|tokenizer.*(?:not found|does not exist|cannot be loaded|No such file|is missing)"
         r"|Unable to load vocabulary|Error parsing line|No such file.*(?:tokenizer|vocab|tekken|merges|spiece)"
         r"|expected str, bytes or os\.PathLike object, not NoneType|untagged enum ModelWrapper"
-        r"|sentencepiece|SentencePiece|tiktoken.*(?:missing|required|error)"
+        r"|(?:Error|Exception)\b.*sentencepiece|sentencepiece.*(?:not found|required|install|fail)"
+        r"|tiktoken.*(?:missing|required|error)"
         r"|Not a string$|Converting from (?:SentencePiece|Tiktoken) failed",
         "The tokenizer's files are missing or damaged.",
         "The tokenizer's files are missing or damaged: fetch the model again.",
@@ -444,8 +445,8 @@ BUILD_RULES = (
         "compile_cache",
         r"vLLM failed to compile the model|failed to get the hash of the compiled graph"
         r"|corrupted compilation artifact"
-        r"|torch_compile_cache|inductor_cache/|torchinductor_\w+/.*No such file|Graph hash mismatch"
-        r"|compiled graph from cache|torch_aot_compile"
+        r"|(?:Error|No such file)\b.*(?:torch_compile_cache|inductor_cache/)"
+        r"|torchinductor_\w+/.*No such file|Graph hash mismatch|compiled graph from cache|torch_aot_compile"
         r"|Expected tensors only, but got",
         "What an earlier start compiled and kept is damaged, or of another version.",
         "Remove the caches of compiled graphs (/var/lib/vllm/.cache/vllm/torch_compile_cache) and start again; if"

@@ -18,6 +18,18 @@ BEFORE = [
     "(EngineCore_DP0 pid=7) ERROR 11-24 10:00:00 [core.py:843] Traceback (most recent call last):",
     '(EngineCore_DP0 pid=7) ERROR 11-24 10:00:00 [core.py:843]   File "/opt/vllm/x.py", line 1, in f',
 ]
+# What a report holds beside the log: the list of packages, the topology.
+REPORT = [
+    "[pip3] sentencepiece==0.2.0",
+    "sentencepiece                 0.2.0                    pypi_0    pypi",
+    "nvidia-nccl-cu12              2.27.3                   pypi_0    pypi",
+    "bitsandbytes                  0.45.0                   pypi_0    pypi",
+    "CUDA runtime version: Could not collect",
+    "GPU models and configuration: GPU 0: Tesla T4",
+    "  NODE = Connection traversing PCIe as well as the interconnect between PCIe Host Bridges within a NUMA node",
+    "VLLM_CACHE_ROOT=/root/.cache/vllm",
+    "Vulnerability Retbleed:          Not affected",
+]
 BETWEEN = ["Process EngineCore_DP0:", "Traceback (most recent call last):", '  File "x", line 3, in f']
 AFTER = [
     "(APIServer pid=1) Traceback (most recent call last):",
@@ -147,7 +159,7 @@ def test_collected_failures(code: str, lines: list[str]) -> None:
 def test_collected_failures_within_a_crash(code: str, lines: list[str]) -> None:
     """As the engine's process logs it, raises it again, and its parent says no more than that it ended."""
     logged = [f"(EngineCore_DP0 pid=7) ERROR 11-24 10:00:00 [core.py:843] {line}" for line in lines]
-    log = [*BEFORE, *logged, *BETWEEN, *lines, *AFTER]
+    log = [*REPORT, *BEFORE, *logged, *BETWEEN, *lines, *AFTER]
     assert [finding.code for finding in diagnose_log(log)][:1] == [code]
 
 
@@ -165,6 +177,7 @@ def test_a_cause_comes_before_its_consequences() -> None:
     "lines",
     [
         [],
+        REPORT,
         ["INFO:     Application startup complete.", 'INFO:     127.0.0.1:5 - "GET /health HTTP/1.1" 200 OK'],
         ["WARNING 11-24 10:00:00 [system_utils.py:255] errors like `OSError: [Errno 24] Too many open files`."],
         ["NVRM version: NVIDIA UNIX x86_64 Kernel Module  520.56.06  Thu Oct  6 21:38:55 UTC 2022"],
