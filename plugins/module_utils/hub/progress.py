@@ -121,7 +121,8 @@ class Progress:
 def allocated_bytes(folder: Path) -> int:
     """Count what the files below a folder take on the disk; they come and go meanwhile."""
     count = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            count += path.lstat().st_blocks * 512
+    with contextlib.suppress(OSError):
+        for path in folder.rglob("*"):
+            with contextlib.suppress(OSError):
+                count += path.lstat().st_blocks * 512
     return count
