@@ -137,7 +137,7 @@ def main() -> None:
 
 def described(choice: Choice, installed: str) -> dict[str, Any]:
     """Return a choice as plain data; Fabric Manager follows the driver that is installed."""
-    manager = choice.specify(choice.fabric_manager, installed) if choice.fabric_manager else ""
+    manager = choice.specify(choice.fabric_manager, choice.version or installed) if choice.fabric_manager else ""
     return {
         **asdict(choice),
         "specifications": choice.specifications(),
