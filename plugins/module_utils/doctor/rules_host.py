@@ -73,6 +73,7 @@ GPU_RULES = (
     sign(
         "gpu_firmware",
         r"Xid \([^)]*\): (?:61|62|109|119|120|122|143|154)\b|GSP RPC timeout"
+        r"|GPU\d+ _issueRpcAndWait: rpcSendMessage failed|GspRmFree failed"
         r"|Timeout (?:after \d+s )?(?:of )?waiting for RPC (?:response )?from GSP|Cannot initialize GSP firmware",
         "The GPU's firmware (GSP, or its own microcontrollers) stopped answering.",
         f"{RESET}; newer driver branches mend several causes of this.",

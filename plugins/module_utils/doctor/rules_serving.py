@@ -74,7 +74,8 @@ OLLAMA_RULES = (
         r"|(?:unable to load|failed to load) (?:cudart|nvidia management|cuda driver|libcuda|libcudart|nvcuda|rocm)"
         r"|ggml_cuda_init: failed to initialize|cuInit.*(?:err|fail)|cudart init failure|nvml.*init.*(?:fail|error)"
         r"|cuda driver library init failure|falling back to CPU|offloaded 0/\d+ layers"
-        r"|amdgpu (?:driver|is not supported)|(?:unknown error initializing|error looking up) (?:cuda|nvidia|nvml)"
+        r"|failure during \S+ GPU discovery|amdgpu (?:driver|is not supported)"
+        r"|(?:unknown error initializing|error looking up) (?:cuda|nvidia|nvml)"
         r"|driver .*not loaded.*cpu|compute capability too old|amdgpu too old",
         "Ollama found no GPU that it can use and computes on the CPU.",
         "Look at the driver (`nvidia-smi`), /dev/nvidia*, CUDA_VISIBLE_DEVICES, and whether the archive"

@@ -21,9 +21,10 @@ STAMP = re.compile(
     r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*\]? (?:\| )?"
     r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+?(?:\[\d+\])?: )"
 )
-NCCL_TALK = re.compile(r"\bNCCL (?:INFO|TRACE)\b")
+# What its own monitoring (RAS) warns of harms nobody.
+NCCL_TALK = re.compile(r"\bNCCL (?:INFO|TRACE)\b|\bras/\w+\.cc:\d+ NCCL WARN\b")
 RANK = re.compile(r"^\[rank\d+\]:(?:\[[A-Z]\d[^\]]*\])? ?")  # of torch.distributed
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
+ANSI = re.compile(r"(?:\x1b|\^\[)\[[0-9;]*m")  # also as cat -v shows it
 
 
 @dataclass(frozen=True)
