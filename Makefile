@@ -1,13 +1,13 @@
 # make setup   the control node's tools in .venv, from the lock
 # make demo    one throwaway host on this machine serves a tiny model and answers a chat
 # make test    everything: lint, sanity, unit tests, every scenario
+# make docs    the documentation's site, in build/docs/html
 PYTHON ?= python3
 BIN := .venv/bin
-SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 
-.PHONY: setup demo test lint sanity unit scenarios lock
+.PHONY: setup demo test check docs lint unit lock
 setup: .venv/.synced
 
 demo: setup
@@ -31,6 +31,9 @@ unit: setup
 test: setup
 	tools/run_tests
 
+docs: setup
+	tools/docs_site
+
 lock: setup
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  --extra test pyproject.toml -o requirements.lock
@@ -38,3 +41,5 @@ lock: setup
 	  roles/common/files/tools.in -o roles/common/files/tools.txt
 	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url \
 	  roles/mirror/files/olah.in -o roles/mirror/files/olah.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  .config/docs.in -o .config/docs.txt
