@@ -92,8 +92,8 @@ def against_load(
         [
             _grid_y(y, label),
             _grid_x([(load, number(load)) for load in loads], x, load_name, lines=False),
-            _across(limit, y, "h"),
-            _across(knee, x, "v"),
+            _at_height(limit, y, right=knee is not None and x.at(knee.at) < WIDTH / 2),
+            _upright(knee, x),
             *(_line(line, x, y, label, dots=True) for line in series),
         ],
         legend=series,
@@ -111,7 +111,7 @@ def cumulative(title: str, series: Sequence[Series], limit: Mark | None = None) 
         [
             _grid_y(y, lambda share: f"{100 * share:.0f} %"),
             _grid_x([(tick, duration(tick)) for tick in x.ticks()], x, "at most this long", lines=True),
-            _across(limit, x, "v"),
+            _upright(limit, x),
             *(_line(line, x, y, duration, dots=False) for line in series),
         ],
         legend=series,
@@ -206,16 +206,23 @@ def _grid_x(ticks: Sequence[tuple[float, str]], axis: Axis, name: str, lines: bo
     return "".join(parts)
 
 
-def _across(mark: Mark | None, axis: Axis, way: str) -> str:
-    """Draw a mark; its words stand on the side that has room for them."""
+def _at_height(mark: Mark | None, axis: Axis, right: bool) -> str:
+    """Draw a level mark, its words at one end."""
     if mark is None:
         return ""
     at = axis.at(mark.at)
-    if way == "h":
-        return (
-            f'<path class="{mark.style}" d="M{LEFT} {at}H9999"/>'
-            f'<text class="marktext {mark.style}" x="{LEFT + 6}" y="{at - 5}">{esc(mark.text)}</text>'
-        )
+    x, anchor = (WIDTH - RIGHT - 6, "end") if right else (LEFT + 6, "start")
+    return (
+        f'<path class="{mark.style}" d="M{LEFT} {at}H9999"/>'
+        f'<text class="marktext {mark.style}" x="{x}" y="{at - 5}" text-anchor="{anchor}">{esc(mark.text)}</text>'
+    )
+
+
+def _upright(mark: Mark | None, axis: Axis) -> str:
+    """Draw an upright mark; its words stand on the side that has room for them."""
+    if mark is None:
+        return ""
+    at = axis.at(mark.at)
     left = at > WIDTH * 0.6
     anchor, shift = ("end", -5) if left else ("start", 5)
     return (
