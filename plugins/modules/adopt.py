@@ -135,9 +135,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adopt.errors import AdoptError
 from ..module_utils.adopt.host import Host
-from ..module_utils.adopt.plan import Plan, Wanted, check_room, make_plan
+from ..module_utils.adopt.plan import Plan, Wanted, check_room, make_plan, table_lines
 from ..module_utils.adopt.steps import Book, corrupt
-from ..module_utils.engines.tables import table
 from ..module_utils.hub.errors import DiskFullError
 from ..module_utils.ollama.environment import gpus_from
 
@@ -211,7 +210,7 @@ def described(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain data."""
     return {
         "engines": plan.engines,
-        "table": table(["what", "found", "becomes"], plan.rows) if plan.rows else [],
+        "table": table_lines(plan.rows),
         "variables": plan.variables,
         "groups": plan.groups,
         "remarks": plan.warnings,

@@ -62,7 +62,7 @@ def test_looking_changes_nothing_and_says_what_would_become(play: Play, byhand: 
         "qwen.service, by /home/ps/vllm/start.sh, 0.8.5",
         "vllm@qwen32b.service",
         f"{NEW_MODEL}, linked",
-        f"revision: '{COMMIT}'",
+        f"revision: {COMMIT}",
         "ollama_host: 127.0.0.1:11500",
         "ollama_keep_alive: 30m",
         "ollama_num_parallel: 6",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from posixpath import basename
 from typing import Any
 
+from ..engines.tables import table
 from ..hub.names import MANIFEST_NAME
 from ..hub.space import human, require_space
 from ..ollama.environment import Gpu
@@ -27,6 +30,7 @@ OWN_MARKS = ("Written by the llm.serving collection", "/etc/vllm/", "/opt/ollama
 OWN_FOLDERS = ("/opt/vllm/", "/opt/ollama/")
 OLLAMA_COMMAND = Path("/usr/local/bin/ollama")  # where the role puts its link
 SERVICE_NAME = {OLLAMA: "ollama.service"}
+CELL_WIDTH = 56
 PUBLIC_FILE, PUBLIC_FOLDER = 0o644, 0o755
 STORE_FOLDER = 0o755
 
@@ -359,6 +363,16 @@ def _check_names(plan: Plan) -> None:
                 f"two instances are called {name} (entry {index + 1} of vllm_models): give one another"
                 " --served-model-name, or add its unit to adopt_ignore"
             )
+
+
+def table_lines(rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Lay the rows out for a terminal. Long cells go over several lines; paths stay whole."""
+    lines = []
+    for what, *cells in rows:
+        parts = [textwrap.wrap(cell, CELL_WIDTH, break_long_words=False, break_on_hyphens=False) for cell in cells]
+        for number, (found, becomes) in enumerate(zip_longest(*parts, fillvalue="")):
+            lines.append(["" if number else what, found, becomes])
+    return table(["what", "found", "becomes"], lines) if lines else []
 
 
 def check_room(plan_steps: Sequence[Step]) -> None:
