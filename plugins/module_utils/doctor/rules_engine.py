@@ -351,7 +351,8 @@ MODEL_RULES = (
     ),
     sign(
         "tokenizer",
-        r"Can't load tokenizer|No tokenizer file found|Failed to load the tokenizer|instantiate the backend tokenizer"
+        r"DecodeError: .*\(in \S*tokeniz|Can't load tokenizer|No tokenizer file found"
+        r"|Failed to load the tokenizer|instantiate the backend tokenizer"
         r"|Can't instantiate|Couldn't instantiate"
         r"|tokenizer.*(?:not found|does not exist|cannot be loaded|No such file|is missing)"
         r"|Unable to load vocabulary|Error parsing line|No such file.*(?:tokenizer|vocab|tekken|merges|spiece)"

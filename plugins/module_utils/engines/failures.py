@@ -39,6 +39,9 @@ ARGUMENT = re.compile(r"^(?:\S+ ?)?(?:\S+: )?error: .+")
 PYDANTIC = re.compile(r"validation errors? for ")
 CHAINED = re.compile(r"^(?:During handling of the above exception, another|The above exception was the direct cause)")
 FRAME = re.compile(r"^\s+|^Traceback \(most recent call last\)|^\s*\^+\s*$")
+# Exceptions about a file that they do not name, and the code of a traceback that is not Python's own.
+NAMELESS = re.compile(r"^(?:[\w.]+\.)?(?:JSONDecodeError|UnicodeDecodeError): ")
+SOURCE = re.compile(r"^\s+File \"\S*/(?:site|dist)-packages/(\S+)\"")
 OUTSIDE = re.compile(
     r"oom-kill|OOM killer|Out of memory: Killed|status=2\d\d/[A-Z]+|code=(?:killed|dumped)|Segmentation fault"
     r"|terminate called|cannot find -l|NVML: |^NCCL |NVRM: |Bus error|Killed$|No space left on device"
@@ -133,7 +136,7 @@ def _candidates(lines: list[Line]) -> Iterable[str]:
     chained = ""
     for number, line in enumerate(lines):
         if EXCEPTION.match(line.text):
-            found = line.text + (_continuation(lines, number) or _asserted(lines, number))
+            found = line.text + (_continuation(lines, number) or _asserted(lines, number) or _reader(lines, number))
             if _chain_goes_on(lines, number):
                 chained = found
                 continue
@@ -169,6 +172,20 @@ def _continuation(lines: list[Line], number: int) -> str:
             break
         parts.append(text)
     return "".join(f" {part}" for part in parts)
+
+
+def _reader(lines: list[Line], number: int) -> str:
+    """Return which code read the file that an exception says nothing of."""
+    first = lines[number]
+    if not NAMELESS.match(first.text):
+        return ""
+    for line in reversed(lines[:number]):
+        found = SOURCE.match(line.text)
+        if found and line.process == first.process:
+            return f" (in {found[1]})"
+        if not FRAME.match(line.text):
+            break
+    return ""
 
 
 def _thrown(lines: list[Line], number: int) -> str:

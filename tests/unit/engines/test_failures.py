@@ -21,7 +21,7 @@ REAL = {
     "shard_is_lfs_pointer": ("shard_corrupt", "header too large"),
     "shard_missing": ("shard_missing", "Cannot find any model weights with `/srv/models/broken/missing`"),
     "shard_truncated": ("shard_corrupt", "incomplete metadata, file not fully covered"),
-    "tokenizer_broken": ("model_file_invalid", "JSONDecodeError"),
+    "tokenizer_broken": ("tokenizer", "(in transformers/tokenization_utils_base.py)"),
     "unsupported_architecture": ("unsupported_architecture", "model type `qwen9`"),
     "wrong_block_size": ("block_size", "No common block size for 16"),
     "wrong_quantization": ("quantization", "Cannot find the config file for awq"),
