@@ -113,7 +113,12 @@ def extra_variables(given: tuple[str, ...]) -> dict[str, Any]:
 
 def check_variables(path: Path, variables: dict[str, Any]) -> None:
     """Refuse a variable that nothing reads."""
-    planned = known.model_keys() if path.stem == "plan" else set()
+    # The use of a model, of which plan.yml's choice of the engine reads all that it knows.
+    planned = (
+        known.model_keys() | {"goal", "effort", "latency_sensitive", "switches_models"}
+        if path.stem == "plan"
+        else set()
+    )
     for name in variables:
         if name not in planned and not known.is_read_by(path, name):
             raise WrongError(f"-e {name}: neither {path.name} nor one of its roles reads it")
