@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 20
 # What the way is to blame for: the next way may do better.
 WAY_ERRORS = (AccessDeniedError, CorruptError, HubUnavailableError, HubUnreachableError)
-DETOUR_ATTEMPTS = 2  # on a way that is not the last
+DETOUR_ATTEMPTS = 3  # on a way that is not the last
 
 
 class _StalledError(OSError):
