@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+LEFT_THE_MIRROR = 3  # a host's exit code
 DIRECT, MIRROR, FIRST = "straight from the Hub", "through the mirror", "from the first host"
 HOST = """
 import sys
@@ -28,8 +29,10 @@ from ansible_collections.llm.serving.plugins.module_utils.hub.snapshot import Ke
 endpoint, commit, root, *mirrors = sys.argv[1:]
 wish = Wish("bench/model", commit, Path(root), endpoint, mirrors=tuple(mirrors))
 outcome = Keeper(wish, lambda url: HubClient(url, None, xet=True, cache=Path(root) / "cache")).keep()
-sys.exit(len(outcome.warnings))
-"""
+for warning in outcome.warnings:
+    print(warning, file=sys.stderr)
+sys.exit(LEFT if outcome.warnings else 0)
+""".replace("LEFT", str(LEFT_THE_MIRROR))
 
 
 @dataclass(frozen=True)
