@@ -19,7 +19,7 @@ from ansible_collections.llm.serving.plugins.module_utils.hub.manifest import re
 from ansible_collections.llm.serving.plugins.module_utils.hub.names import MANIFEST_NAME, Selection
 from ansible_collections.llm.serving.plugins.module_utils.hub.snapshot import check_folder
 
-from .conftest import REPO, ROOT, SHARDS, TOKEN, Hub, Keep
+from .conftest import REPO, ROOT, SHARDS, TOKEN, FaultyHandler, Hub, Keep, hub_server
 
 SHARD = "model-00002-of-00003.safetensors"
 
@@ -291,6 +291,24 @@ def test_refusals(keep: Keep, tmp_path: Path, wishes: dict[str, Any], kind: type
         keep(**{"revision": "main", **wishes})
     assert "hf_wrong" not in str(caught.value)
     assert list((tmp_path / "models").rglob("*.safetensors")) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("GatedRepo", "is gated, and the token given has no access to it"), ("", "forbids to read acme/gated")],
+)
+def test_a_token_without_the_right_to_read(keep: Keep, hub: Hub, code: str, words: str) -> None:
+    class Forbidding(FaultyHandler):
+        def refusal(self, repo_id: str, *, is_file: bool) -> tuple[int, dict[str, str]] | None:
+            return (403, hub_server.hub_error(code, "Ask for it.")) if is_file else None
+
+    origin = hub.front
+    with hub_server.Front(("127.0.0.1", 0), origin.state, origin.olah_port, origin.rules, Forbidding) as front:
+        threading.Thread(target=front.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        with pytest.raises(errors.AccessDeniedError, match=words):
+            keep(repo="acme/gated", token=TOKEN, endpoint=front.url)
+        front.shutdown()
+        front.log.close()
 
 
 def test_a_good_token_opens_a_gated_repository_and_is_kept_nowhere(keep: Keep, tmp_path: Path, hub: Hub) -> None:
