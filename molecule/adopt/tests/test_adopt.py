@@ -97,7 +97,8 @@ def test_check_mode_takes_nothing_over(play: Play, byhand: Any) -> None:
 
 def test_a_spoiled_model_keeps_everything_as_it_is(play: Play, byhand: Any) -> None:
     shard = f"{OLD_MODEL}/model-00002-of-00002.safetensors"
-    byhand.check_output(f"cp -p {shard} /root/shard && printf spoiled | dd of={shard} bs=1 seek=$(($(stat -c %s {shard}) - 9)) conv=notrunc 2>&1")
+    spoil = f"printf spoiled | dd of={shard} bs=1 seek=$(($(stat -c %s {shard}) - 9)) conv=notrunc 2>&1"
+    byhand.check_output(f"cp -p {shard} /root/shard && {spoil}")
     said = play("adopt.yml", *ADOPT, "--limit", "byhand", fails=True)
     byhand.check_output(f"cat /root/shard > {shard}")
     assert "Nothing was changed." in said
