@@ -74,7 +74,7 @@ choice:
     held: [nvidia-kernel-open-dkms, nvidia-driver-cuda, nvidia-persistenced, nvidia-fabricmanager-580]
     reasons: ["open kernel modules: what NVIDIA recommends for Hopper"]
 distribution:
-  description: The distribution and the kernel that runs, as C(id), C(version), C(kernel) and C(machine).
+  description: The distribution and the kernel that runs, as C(id), C(version), C(family), C(kernel) and C(machine).
   returned: success
   type: dict
 installed_version:
@@ -98,9 +98,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.gpu.driver import Choice, DriverError, Wanted, choose, distribution_of, upstream
+from ..module_utils.gpu.driver import Choice, DriverError, System, Wanted, choose, upstream
 from ..module_utils.gpu.pci import scan
 from ..module_utils.gpu.proc import read_version
+from ..module_utils.support.distributions import read_distribution
 
 ROOT = Path("/")
 
@@ -118,7 +119,7 @@ def main() -> None:
     options = module.params
     kernel = os.uname()
     try:
-        host = distribution_of(ROOT, kernel.release, kernel.machine)
+        host = System(read_distribution(ROOT), kernel.release, kernel.machine)
         choice = choose(scan(ROOT), host, Wanted(options["flavour"], options["branch"], options["version"]))
     except (DriverError, OSError, ValueError) as error:
         module.fail_json(msg=str(error))
@@ -127,7 +128,13 @@ def main() -> None:
     module.exit_json(
         changed=False,
         choice=described(choice, installed) if choice else None,
-        distribution=asdict(host),
+        distribution={
+            "id": host.distribution.id,
+            "version": host.distribution.version,
+            "family": host.family,
+            "kernel": host.kernel,
+            "machine": host.machine,
+        },
         installed_version=installed,
         loaded_version=loaded,
         # AMD's package has the version of its release behind that of the module.

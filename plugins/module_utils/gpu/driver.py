@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from ..support.distributions import Distribution
 from .compat import parse
 from .pci import Card
 
@@ -45,25 +45,22 @@ class DriverError(ValueError):
 
 
 @dataclass(frozen=True)
-class Distribution:
-    """What /etc/os-release says, and the kernel that runs. `version` is 12 or 24.04."""
+class System:
+    """What a driver is built for: the distribution, the kernel that runs, and the machine's architecture."""
 
-    id: str
-    version: str
+    distribution: Distribution
     kernel: str
     machine: str
 
     @property
     def family(self) -> str:
         """debian, ubuntu or redhat; empty for any other."""
-        if self.id in ("debian", "ubuntu"):
-            return self.id
-        return "redhat" if self.id in ("rhel", "rocky", "almalinux", "centos", "ol") else ""
+        return self.distribution.family
 
     @property
     def major(self) -> str:
         """12 of Debian 12.7, 9 of Rocky 9.4."""
-        return self.version.partition(".")[0]
+        return self.distribution.version.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -115,15 +112,6 @@ class Choice:
         return (*self.packages, *((self.fabric_manager,) if self.fabric_manager else ()))
 
 
-def distribution_of(root: Path, kernel: str, machine: str) -> Distribution:
-    """Read /etc/os-release. Raises OSError."""
-    lines = (root / "etc/os-release").read_text("utf-8").splitlines()
-    values = {
-        name: value.strip("\"'") for name, separator, value in (line.partition("=") for line in lines) if separator
-    }
-    return Distribution(values.get("ID", ""), values.get("VERSION_ID", ""), kernel, machine)
-
-
 def upstream(version: str) -> str:
     """The driver's version in that of a package: 580.95.05 of 3:580.95.05-1.el9; empty where it has none."""
     match = re.match(r"(?:\d+:)?(\d+(?:\.\d+)+)", version)
@@ -143,7 +131,7 @@ def needs_open(device_id: int) -> bool:
     return generation(device_id) == "Blackwell" or device_id in GRACE_HOPPER_IDS
 
 
-def choose(cards: Sequence[Card], host: Distribution, wanted: Wanted) -> Choice | None:
+def choose(cards: Sequence[Card], host: System, wanted: Wanted) -> Choice | None:
     """Choose for the cards of a host; None where there is no card that needs a driver. Raises DriverError."""
     gpus = [card for card in cards if not card.is_nvswitch and card.driver != "vfio-pci"]
     nvidia = [card for card in gpus if card.vendor == "nvidia"]
@@ -151,9 +139,10 @@ def choose(cards: Sequence[Card], host: Distribution, wanted: Wanted) -> Choice 
     if not nvidia and not amd:
         return None
     if not host.family:
+        found = host.distribution.name or "another"
         raise DriverError(
-            f"expected Debian, Ubuntu or an Enterprise Linux for the driver, found {host.id} {host.version}: install"
-            " the driver by its maker's guide, and set gpu_driver_install to false"
+            f"expected Debian, Ubuntu or an Enterprise Linux for the driver, found {found}: install the driver by"
+            " its maker's guide, and set gpu_driver_install to false"
         )
     if nvidia:
         has_switches = any(card.is_nvswitch for card in cards)
@@ -161,7 +150,7 @@ def choose(cards: Sequence[Card], host: Distribution, wanted: Wanted) -> Choice 
     return _choose_amd(host)
 
 
-def _choose_nvidia(cards: Sequence[Card], host: Distribution, wanted: Wanted, *, has_switches: bool) -> Choice:
+def _choose_nvidia(cards: Sequence[Card], host: System, wanted: Wanted, *, has_switches: bool) -> Choice:
     flavour, reasons = _flavour(cards, wanted)
     branch = wanted.branch_number
     names = _NAMES[host.family](branch, flavour)
@@ -259,21 +248,21 @@ def _suffix(branch: int) -> str:
     return "" if branch >= FIRST_BRANCH_WITHOUT_NUMBERS else f"-{branch}"
 
 
-def _headers(host: Distribution) -> tuple[str, ...]:
+def _headers(host: System) -> tuple[str, ...]:
     """Headers of the very kernel that runs: DKMS builds for it, and a later kernel brings its own."""
     if host.family == "redhat":
         return (f"kernel-devel-{host.kernel}",)
     return (f"linux-headers-{host.kernel}",)
 
 
-def _stream(host: Distribution, branch: int, flavour: str) -> str:
+def _stream(host: System, branch: int, flavour: str) -> str:
     """The module stream that follows a branch; Enterprise Linux 10 has no modules any more."""
     if host.family != "redhat" or host.major not in ("8", "9"):
         return ""
     return f"nvidia-driver:{branch}-{'open' if flavour == OPEN else 'dkms'}"
 
 
-def _choose_amd(host: Distribution) -> Choice:
+def _choose_amd(host: System) -> Choice:
     return Choice(
         vendor="amd",
         family=host.family,

@@ -1,0 +1,1 @@
+"""Which distributions the roles know."""
