@@ -29,7 +29,10 @@ class Code:
 def pages() -> list[str]:
     """Return every page for users and contributors, below the root of the repository."""
     named = [path for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if path.exists()]
-    return [str(path.relative_to(ROOT)) for path in [*named, *sorted((ROOT / "docs").rglob("*.md"))]]
+    return [
+        str(path.relative_to(ROOT))
+        for path in [*named, *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("roles/*/README.md"))]
+    ]
 
 
 def fenced(page: str) -> list[Code]:
