@@ -78,6 +78,7 @@ ansible_facts:
         url: http://127.0.0.1:11434
         listeners: [{port: 11434, unit: ollama.service, process: ollama, pid: 4711}]
         architecture: amd64
+        distribution: {id: debian, version: "12", family: debian, problem: ""}
         jetpack: null
         has_zstd: true
         memory_total_bytes: 540000000000
@@ -109,6 +110,7 @@ from ..module_utils.engines.listeners import listeners
 from ..module_utils.engines.systemd import unit_states
 from ..module_utils.ollama.release import installed
 from ..module_utils.ollama.values import OllamaError, address, url
+from ..module_utils.support.distributions import distribution_facts
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 GROUPS = ("render", "video")
@@ -154,6 +156,7 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "listeners": [listener.as_dict() for listener in listeners([port])],
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "jetpack": jetpack(),
+        "distribution": distribution_facts(),
         "has_zstd": module.get_bin_path("zstd") is not None,
         "memory_total_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "cpu_count": len(os.sched_getaffinity(0)),

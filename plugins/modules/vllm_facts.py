@@ -147,6 +147,7 @@ ansible_facts:
           - {port: 8010, unit: vllm@qwen32b.service, process: vllm, pid: 4711}
         python_version: 3.11.2
         machine: x86_64
+        distribution: {id: debian, version: "12", family: debian, problem: ""}
         package_manager: apt
         memory_total_bytes: 540000000000
         memory_available_bytes: 520000000000
@@ -189,6 +190,7 @@ from ..module_utils.gpu import facts as gpu
 from ..module_utils.hub.glance import glance_at_folder, glance_at_snapshot
 from ..module_utils.hub.names import Selection
 from ..module_utils.hub.snapshot import Outcome, Wish
+from ..module_utils.support.distributions import distribution_facts
 
 NUMA = Path("/sys/devices/system/node")
 MODEL: dict[str, dict[str, Any]] = {
@@ -248,6 +250,7 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "listeners": [listener.as_dict() for listener in listeners(module.params["ports"])],
         "python_version": python_version(module),
         "machine": platform.machine(),
+        "distribution": distribution_facts(),
         "package_manager": "dnf" if shutil.which("dnf") else "apt",
         "memory_total_bytes": memory["MemTotal"],
         "memory_available_bytes": memory["MemAvailable"],

@@ -47,6 +47,12 @@ class Distribution:
         return f"expected {NAMES}, found {found}, which is too old: upgrade it first"
 
 
+def distribution_facts(root: Path = Path("/")) -> dict[str, str]:
+    """What a host is, as facts have it."""
+    found = read_distribution(root)
+    return {"id": found.id, "version": found.version, "family": found.family, "problem": found.problem()}
+
+
 def read_distribution(root: Path = Path("/")) -> Distribution:
     """Read /etc/os-release; of a host without one, nothing is known."""
     try:

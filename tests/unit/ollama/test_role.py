@@ -22,7 +22,7 @@ def derive(name: str, **variables: Any) -> Any:
         for key, value in LOADER.load_from_file(str(ROLE / file), trusted_as_template=True).items()
     }
     facts = {
-        "ollama": {"architecture": "amd64", "jetpack": None, "versions": []},
+        "ollama": {"architecture": "amd64", "distribution": {"problem": ""}, "jetpack": None, "versions": []},
         "gpu": {"vendor": None, "devices": []},
     }
     for part, values in variables.pop("facts", {}).items():
