@@ -53,6 +53,33 @@ def test_a_change_that_fails_is_undone_and_the_other_host_left_alone(guest, play
     assert play("status", ollama_version=versions[1], fail_on_drift=True).ok
 
 
+def test_a_change_that_breaks_the_promise_gets_no_request(guest, play, requests, versions, tmp_path):
+    before = lives(guest)
+    measured = {
+        "rolling_benchmark": True,
+        "benchmark_dest": str(tmp_path),
+        "benchmark_concurrency": [1],
+        "benchmark_requests": 4,
+        "benchmark_output_tokens": 4,
+        "benchmark_warmup_requests": 1,
+        "benchmark_client_ceiling_seconds": 0,
+        # No server keeps this.
+        "benchmark_slo": {"e2e_seconds": 0.000001},
+    }
+    run = play("ollama", ollama_version=versions[1], ollama_max_queue=77, **measured)
+    assert not run.ok
+    assert "The change of left failed. The host was put back to generation 2" in run.words
+    assert list(tmp_path.glob("left/*/report.html"))
+    tasks = re.findall(r"^TASK \[(?:\S+ : )?(.*?)\]", run.output, re.MULTILINE)
+    measured_at = tasks.index("Measure")
+    assert "Send this host no new requests, and wait for those under way" in tasks[:measured_at]
+    assert "Send this host requests again, and wait until its engines are seen to be well" in tasks[measured_at:]
+    assert "Send this host requests again, and wait until its engines are seen to be well" not in tasks[:measured_at]
+    assert lives(guest)[1] == before[1]
+    assert set(requests()) == {"200"}
+    assert play("status", ollama_version=versions[1], fail_on_drift=True).ok
+
+
 def test_both_go_back_by_hand_without_losing_a_request(guest, play, requests, versions):
     first = versions[0]
     run = play("rollback")
