@@ -28,6 +28,10 @@ lint: setup
 unit: setup
 	pytest
 
+# What a contributor runs before each push: no host is booted.
+check: setup
+	tools/run_tests lint unit sanity package
+
 test: setup
 	tools/run_tests
 
@@ -43,3 +47,5 @@ lock: setup
 	  roles/mirror/files/olah.in -o roles/mirror/files/olah.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	  .config/docs.in -o .config/docs.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	  .config/release.in -o .config/release.txt

@@ -119,7 +119,7 @@ def sandbox(fleet: Path, engine: str, chat: str, exceptions: dict) -> Iterator[S
     prefix = f"docs{os.getpid()}-"
     try:
         listed = subprocess.check_output(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, text=True)
-        there = [name for name in listed.split("\0") if name and os.path.lexists(ROOT / name)]
+        there = [name for name in listed.split("\0") if name and name != ".venv" and os.path.lexists(ROOT / name)]
         subprocess.run(["cp", "-a", "--parents", *there, folder], cwd=ROOT, check=True)
         programs = folder / ".venv" / "bin"
         programs.mkdir(parents=True)
