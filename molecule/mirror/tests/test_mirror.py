@@ -21,6 +21,17 @@ WORK = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 HOME = "/srv/models/acme/large"
 MIRROR = ROOT / "playbooks/mirror.yml"
 FETCH = SCENARIO / "fetch.yml"
+TOKEN = "hf_molecule_not_to_be_seen"  # noqa: S105 - opens nothing but the test's server
+# Prints what a server answers to a request, with a token or without.
+ASK = """
+import sys, urllib.error, urllib.request
+headers = {'Authorization': 'Bearer ' + sys.argv[2]} if sys.argv[2:] else {}
+try:
+    with urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers=headers), timeout=60) as answer:
+        print(answer.status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
 
 
 def host_named(name: str) -> Any:
@@ -153,6 +164,82 @@ def test_a_dead_mirror_is_told_and_the_hub_serves(depot: Any, commit: str) -> No
     depot.check_output("systemctl start llm-mirror")
     assert "the mirror is down, or a firewall is between" in output
     assert sums(host, f"{HOME}/{commit}") == local_sums()
+
+
+def test_the_firewall_lets_engines_reach_the_mirror_and_nobody_else() -> None:
+    output = play(ROOT / "playbooks/gateway.yml", "depot:alpha")
+    assert "depot" in output
+    host, outsider = host_named("alpha"), host_named("gamma")
+    address = host_named("depot").ansible.get_variables()["ansible_host"]
+    knock = f"import socket; socket.create_connection(('{address}', 8090), 5).close()"
+    # alpha is in the group ollama.
+    assert host.run(f'python3 -c "{knock}"').rc == 0
+    assert outsider.run(f'python3 -c "{knock}"').rc != 0
+    # It is the firewall, not the way, that keeps the outsider away.
+    assert outsider.run(f'python3 -c "{knock.replace("8090", "22")}"').rc == 0
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A site's own authority, which alpha trusts, and a certificate of the mirror's address."""
+    folder = tmp_path_factory.mktemp("tls")
+    address = host_named("depot").ansible.get_variables()["ansible_host"]
+    new = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+    ]
+    subprocess.run([*new, "-subj", "/CN=Site", "-keyout", "ca.key", "-out", "ca.crt"], cwd=folder, check=True)
+    leaf = ["-addext", f"subjectAltName=IP:{address}", "-addext", "basicConstraints=critical,CA:FALSE"]
+    signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-keyout", "tls.key", "-out", "tls.crt"]
+    subprocess.run([*new, "-subj", "/CN=depot", *leaf, *signed], cwd=folder, check=True)
+    host_named("alpha").check_output(f"echo '{(folder / 'ca.crt').read_text()}' > /etc/ssl/site.pem")
+    return {
+        "mirror_tls_certificate": (folder / "tls.crt").read_text(),
+        "mirror_tls_key": (folder / "tls.key").read_text(),
+    }
+
+
+def test_a_gated_model_comes_through_a_mirror_with_tls_to_those_with_a_token(depot: Any, tls: dict[str, str]) -> None:
+    output = play(MIRROR, "depot", **tls)
+    assert "PRIVATE KEY" not in output
+    host = host_named("alpha")
+    wish = {
+        "models_list": [{"name": "it", "model": "acme/gated"}],
+        "models_hub_token": TOKEN,
+        "models_environment": {"SSL_CERT_FILE": "/etc/ssl/site.pem"},
+        **tls,
+    }
+    output = play(FETCH, "alpha", **wish)
+    assert re.findall(r"(https?)://[\d.]+:(?:8090|8094): \d{9}", output) == ["https"]
+    assert "was left" not in output
+    folder = host.check_output("ls -d /srv/models/acme/gated/*/").rstrip("/")
+    assert sums(host, folder) == local_sums()
+    # It has the files now, and still asks the Hub who may have them.
+    address = depot.ansible.get_variables()["ansible_host"]
+    url = f"https://{address}:8090/acme/gated/resolve/{folder.rpartition('/')[2]}/model-00001-of-00004.safetensors"
+    refused = host.run(f'SSL_CERT_FILE=/etc/ssl/site.pem python3 -c "{ASK}" {url}')
+    assert refused.stdout.strip() == "401", refused.stderr
+    assert host.run(f'SSL_CERT_FILE=/etc/ssl/site.pem python3 -c "{ASK}" {url} {TOKEN}').stdout.strip() == "200"
+    assert depot.run(f"grep -r {TOKEN} /var/cache/llm-mirror /etc/llm-mirror").stdout == ""
+    assert TOKEN not in depot.check_output("journalctl --no-pager")
+
+
+def test_a_mirror_whose_certificate_nobody_vouches_for_is_left(tls: dict[str, str]) -> None:
+    host = host_named("alpha")
+    host.check_output("rm -r /srv/models/acme/gated")
+    wish = {"models_list": [{"name": "it", "model": "acme/gated"}], "models_hub_token": TOKEN, **tls}
+    output = play(FETCH, "alpha", **wish)
+    assert "certificate is not trusted" in output
+    folder = host.check_output("ls -d /srv/models/acme/gated/*/").rstrip("/")
+    assert sums(host, folder) == local_sums()
 
 
 def test_models_come_by_a_disk_where_there_is_no_hub(commit: str) -> None:
