@@ -519,7 +519,7 @@ class Keeper:
         if self._xet_left or part.exists():
             return False
         part.parent.mkdir(parents=True, exist_ok=True)
-        folder = self._home.staging(listing.commit) / ".xet" / entry.digest.hex
+        folder = self._home.staging(listing.commit) / ".xet" / entry.path  # its own: it is removed as a whole
         try:
             with self._progress.watching(folder):
                 found = xet(listing.repo, listing.commit, entry.path, folder)
