@@ -144,6 +144,7 @@ def sandbox(fleet: Path, engine: str, chat: str, exceptions: dict) -> Iterator[S
             "DOCS_RECORD": str(record),
             "EDITOR": "true",
             "KEY": "none",
+            "PASSPHRASE": "",
             "NO_COLOR": "1",
         }
         values = {"engine": engine, "chat": chat, "model": str(folder / "model"), "file": str(folder / "findings.log")}
