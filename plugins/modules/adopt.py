@@ -135,7 +135,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.adopt.errors import AdoptError
 from ..module_utils.adopt.host import Host
-from ..module_utils.adopt.plan import Plan, Wanted, check_room, make_plan, table_lines
+from ..module_utils.adopt.plan import UNKNOWN_USER, Plan, Wanted, check_room, make_plan, table_lines
 from ..module_utils.adopt.steps import Book, corrupt
 from ..module_utils.hub.errors import DiskFullError
 from ..module_utils.ollama.environment import gpus_from
@@ -195,6 +195,10 @@ def take_over(module: AnsibleModule, book: Book) -> dict[str, Any]:
 
 def perform(plan: Plan, book: Book) -> None:
     """Prove the models, and only then begin."""
+    if any(step.get("uid") == UNKNOWN_USER for step in plan.steps):
+        raise AdoptError(
+            "Nothing was changed. Expected the user ollama, found none: playbooks/adopt.yml makes it first."
+        )
     check_room(plan.steps)
     spoiled = corrupt(plan.steps)
     if spoiled:

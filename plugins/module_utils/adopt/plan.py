@@ -32,7 +32,7 @@ OLLAMA_COMMAND = Path("/usr/local/bin/ollama")  # where the role puts its link
 SERVICE_NAME = {OLLAMA: "ollama.service"}
 CELL_WIDTH = 56
 PUBLIC_FILE, PUBLIC_FOLDER = 0o644, 0o755
-STORE_FOLDER = 0o755
+UNKNOWN_USER = -1
 
 
 @dataclass(frozen=True)
@@ -236,8 +236,8 @@ def _settings_rows(plan: Plan, environment: Mapping[str, str], variables: Mappin
 
 
 def _store_steps(store: OllamaStore, host: Host) -> list[Step]:
-    """Give the server's user what it serves. Its number is not known before the user is made: then -1."""
-    uid, gid = host.owner(OLLAMA) or (-1, -1)
+    """Give the server's user what it serves. Its number is not known before the user is made."""
+    uid, gid = host.owner(OLLAMA) or (UNKNOWN_USER, UNKNOWN_USER)
     result: list[Step] = []
     if store.stays:
         paths = [store.source, *sorted(store.source.rglob("*"))] if store.source.is_dir() else []
@@ -246,7 +246,7 @@ def _store_steps(store: OllamaStore, host: Host) -> list[Step]:
             if (status.st_uid, status.st_gid) != (uid, gid):
                 result.append(steps.own(path, Owner(uid, gid, status.st_mode & 0o7777)))
         return result
-    result += _folders([placement.target for placement in store.placements], Owner(uid, gid, STORE_FOLDER))
+    result += _folders([placement.target for placement in store.placements], Owner(uid, gid, PUBLIC_FOLDER))
     for placement in store.placements:
         result.append(_placed(placement, Owner(uid, gid, PUBLIC_FILE)))
     return result

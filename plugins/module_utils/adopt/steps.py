@@ -271,7 +271,9 @@ class Book:
         if step["enabled"]:
             self._systemctl("enable", "--quiet", step["unit"])
         if step["active"]:
-            self._systemctl("start", step["unit"])
+            code, out, err = self._run(["systemctl", "start", step["unit"]])
+            if code:  # it may have failed before, too
+                return [f"{step['unit']} is back and did not start: {err.strip() or out.strip()}"]
         return []
 
     # The record, and systemd
