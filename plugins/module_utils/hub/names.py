@@ -53,7 +53,7 @@ def check_revision(revision: str) -> str:
 def is_http_url(url: str) -> bool:
     """Whether something is the URL of a server that speaks HTTP."""
     found = _URL.fullmatch(url)
-    return bool(found) and int(found[1] or 80) <= 65535
+    return found is not None and int(found[1] or 80) <= 65535
 
 
 def is_commit(revision: str) -> bool:
