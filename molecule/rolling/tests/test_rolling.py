@@ -69,6 +69,7 @@ def test_a_change_that_breaks_the_promise_gets_no_request(guest, play, requests,
     run = play("ollama", ollama_version=versions[1], ollama_max_queue=77, **measured)
     assert not run.ok
     assert "The change of left failed. The host was put back to generation 2" in run.words
+    assert "1 at a time: expected 95 % of requests (slo.share) with whole answer" in run.words
     assert list(tmp_path.glob("left/*/report.html"))
     tasks = re.findall(r"^TASK \[(?:\S+ : )?(.*?)\]", run.output, re.MULTILINE)
     measured_at = tasks.index("Measure")
