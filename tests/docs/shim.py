@@ -40,20 +40,24 @@ class WrongError(Exception):
 
 
 def main(program: str, arguments: list[str]) -> int:
-    """Do, or check, one call; say what is wrong with it."""
+    """Do, or check, one call; say what is wrong with it. What went well on another page is not done again."""
+    record = Path(os.environ["DOCS_RECORD"])
+    command = [program, *arguments]
+    if record.exists() and command in [json.loads(line)["command"] for line in record.read_text("utf-8").splitlines()]:
+        return 0
     try:
         how = {"ansible-playbook": playbook, "ansible": ansible, "make": make, "molecule": molecule}[program](arguments)
     except WrongError as error:
         print(f"{program} {' '.join(arguments)}: {error}", file=sys.stderr)
         return 1
-    with Path(os.environ["DOCS_RECORD"]).open("a", encoding="utf-8") as record:
-        record.write(json.dumps({"how": how, "command": [program, *arguments]}) + "\n")
+    with record.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"how": how, "command": command}) + "\n")
     return 0
 
 
 def run(*command: str | Path) -> str:
     """Run a program; return what it said."""
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600, check=False)
     if done.returncode:
         raise WrongError(f"«{' '.join(map(str, command))}» ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     print(done.stdout)
