@@ -119,6 +119,41 @@ def test_killed_in_the_middle_then_completed_without_fetching_anything_twice(hub
     assert host.check_output(f"find {home} -name '*.part'") == ""
 
 
+# The SSH server's process that a module's process descends from.
+SESSION = """
+import sys
+from pathlib import Path
+pid = int(Path(sys.argv[1]).read_text())
+while not Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
+    pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+print(pid)
+"""
+
+
+@pytest.mark.parametrize("hub", [SLOW], indirect=True)
+def test_a_lost_connection_loses_nothing_that_came(hub: HubServer) -> None:
+    host = host_named("beta")
+    home = "/srv/models/acme/large"
+    run = play("beta", **wish(hub, models_max_workers=2))
+    wait_until(lambda: host.run(f"find {home} -name '*.safetensors' -size +1M | grep -q .").rc == 0)
+    session = host.check_output(f"python3 -c '{SESSION}' {home}/.lock")
+    # By another process than this connection's, which may be the same one.
+    host.run(f"systemd-run --no-block kill -9 {session}")
+    output = run.communicate(timeout=120)[0]
+    assert run.returncode != 0, output
+    assert "UNREACHABLE" in output
+    final = f"{home}/{hub.commits['acme/large']}"
+    # The module goes on by itself; whoever runs the play again waits for it, or continues.
+    again = play("beta", **wish(hub))
+    output = again.communicate(timeout=120)[0]
+    assert again.returncode == 0, output
+    assert sums(host, final) == local_sums(hub.model)
+    large_bytes = sum(path.stat().st_size for path in hub.model.glob("*.safetensors"))
+    wait_until(lambda: sum(r["bytes"] for r in hub.large()) >= large_bytes)
+    assert sum(r["bytes"] for r in hub.large()) <= 1.1 * large_bytes
+    assert play("beta", models_list=[{"model": "acme/large", "state": "absent"}]).wait(timeout=120) == 0
+
+
 @pytest.mark.parametrize("hub", [SLOW], indirect=True)
 def test_a_person_can_watch(hub: HubServer) -> None:
     run = play("beta", **wish(hub, models_progress_seconds=1, models_max_workers=2))
