@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.llm.serving.plugins.module_utils.changes import states
+from ansible_collections.llm.serving.plugins.module_utils.changes import batches, states
 
 DOCUMENTATION = r"""
 name: failure_text
@@ -53,8 +53,28 @@ def failure_text(result: Mapping[str, Any]) -> str:
 
 
 def hosts_to_change(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
-    """Return the hosts whose registered result of this name says that something is pending."""
-    return [host for host in hosts if host in hostvars and _is_pending(hostvars[host].get(name))]
+    """Return the hosts whose registered result of this name says that something is pending.
+
+    Hosts that share a model with one of them are changed with it, and stand beside it.
+    """
+    pending = {host for host in hosts if host in hostvars and _is_pending(hostvars[host].get(name))}
+    crews = batches.crews(hosts, lambda host: hostvars.get(host, {}).get("vllm_models") or ())
+    return [host for crew in crews if pending.intersection(crew) for host in crew]
+
+
+def failed_hosts(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
+    """Return the hosts whose registered result of this name is a failure, or is not there."""
+    found = {host: hostvars.get(host, {}).get(name) for host in hosts}
+    return [host for host, result in found.items() if not isinstance(result, Mapping) or result.get("failed")]
+
+
+def change_batches(
+    hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], serial: Sequence[int | str] | int | str
+) -> list[int | str]:
+    """Return sizes of batches like those of `serial` that part no hosts which share a model."""
+    listed = list(serial) if isinstance(serial, Sequence) and not isinstance(serial, str) else [serial]
+    crews = batches.crews(hosts, lambda host: hostvars.get(host, {}).get("vllm_models") or ())
+    return batches.sizes(crews, listed)
 
 
 def _is_pending(result: Any) -> bool:
@@ -107,6 +127,8 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
         return {
+            "change_batches": change_batches,
+            "failed_hosts": failed_hosts,
             "failure_text": failure_text,
             "fleet_states": fleet_states,
             "hosts_to_change": hosts_to_change,

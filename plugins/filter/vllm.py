@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from ansible_collections.llm.serving.plugins.module_utils.engines import entries, installed, options, tables
+from ansible_collections.llm.serving.plugins.module_utils.engines import entries, installed, members, options, tables
 from ansible_collections.llm.serving.plugins.module_utils.sizing import recalibration
 
 DOCUMENTATION = r"""
@@ -19,7 +19,7 @@ short_description: Tell what is wrong with a list of vLLM models
 description:
   - Returns a sentence for every unknown key (with the nearest one that there is), every name or port that appears
     twice, every name that cannot name a unit, and every port that somebody else listens on.
-positional: _input, known, host
+positional: _input, known, host, here, fleet
 options:
   _input:
     description: The value of C(vllm_models).
@@ -33,6 +33,13 @@ options:
   host:
     description: C(ansible_facts.vllm), to look at who has the ports as well.
     type: dict
+  here:
+    description: The host's name in the inventory, to look at the members of shared models as well.
+    type: str
+  fleet:
+    description: The hosts that may be members.
+    type: list
+    elements: str
 author:
   - The llm.serving maintainers (@llm-serving)
 """
@@ -55,10 +62,17 @@ _value:
 
 
 def vllm_problems(
-    models: Sequence[Mapping[str, Any]], known: Collection[str] = entries.KEYS, host: Mapping[str, Any] | None = None
+    models: Sequence[Mapping[str, Any]],
+    known: Collection[str] = entries.KEYS,
+    host: Mapping[str, Any] | None = None,
+    here: str = "",
+    fleet: Sequence[str] = (),
 ) -> list[str]:
     """Return what is wrong with the entries, by themselves and on a host with these facts."""
     problems = entries.entry_problems(models, known)
+    if here:
+        for entry in entries.wanted(models):
+            problems += [f"{entry['name']}: {problem}" for problem in members.problems(entry, here, fleet)]
     if problems or host is None:
         return problems
     own = [instance["name"] for instance in host["instances"]]
@@ -80,6 +94,19 @@ def vllm_measurements(planned: Mapping[str, Any], probes: Sequence[Mapping[str, 
     return recalibration.measurements(planned["plans"], planned["signatures"], logs)
 
 
+def vllm_wishes(
+    models: Sequence[Mapping[str, Any]],
+    paths: Mapping[str, Mapping[str, Any]],
+    defaults: Mapping[str, Any],
+    host: str,
+    *,
+    here: str,
+    hostvars: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return what to ask vllm_plan for, and sentences about outdated names."""
+    return vars(entries.wishes(models, paths, defaults, host, here=here, variables=lambda name: hostvars[name]))
+
+
 class FilterModule:
     """The collection's vLLM filters."""
 
@@ -92,7 +119,8 @@ class FilterModule:
             "vllm_superfluous": vllm_superfluous,
             "vllm_wanted": entries.wanted,
             "vllm_models_list": entries.models,
-            "vllm_wishes": lambda models, paths, defaults, host: vars(entries.wishes(models, paths, defaults, host)),
+            "vllm_fellows": members.others,
+            "vllm_wishes": vllm_wishes,
             "vllm_instances": entries.instances,
             "vllm_measurements": vllm_measurements,
             "vllm_secrets": entries.secrets,

@@ -41,6 +41,14 @@ options:
     description: Content of the template unit C(vllm@.service). Without it the unit is left as it is.
     type: str
     default: ""
+  guard:
+    description: Content of the program that the unit starts engines by. Without it the program is left as it is.
+    type: str
+    default: ""
+  guard_file:
+    description: Where that program lies.
+    type: path
+    default: /usr/local/lib/llm-serving/vllm_guard.py
   engine:
     description: Which engine the instances are to run; another one restarts them.
     type: str
@@ -72,17 +80,15 @@ options:
     description: Whether to remove instances that this module set up before and that are not in O(instances) any more.
     type: bool
     default: true
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
     details: Values of secrets are left out.
   platform:
-    description: Target OS/families that can be operated against.
-    support: full
     platforms: Linux
 author:
   - The llm.serving maintainers (@llm-serving)
@@ -144,6 +150,8 @@ def main() -> None:
                 },
             },
             "unit": {"type": "str", "default": ""},
+            "guard": {"type": "str", "default": ""},
+            "guard_file": {"type": "path", "default": "/usr/local/lib/llm-serving/vllm_guard.py"},
             "engine": {"type": "str", "default": ""},
             "link": {"type": "path"},
             "link_target": {"type": "str"},
@@ -172,6 +180,8 @@ def wanted_from(params: dict[str, Any]) -> Wanted:
     return Wanted(
         instances=tuple(Instance.parse(entry) for entry in params["instances"]),
         unit_text=params["unit"],
+        guard_text=params["guard"],
+        guard_file=Path(params["guard_file"]),
         engine=params["engine"],
         group=params["group"],
         config_dir=Path(params["config_dir"]),

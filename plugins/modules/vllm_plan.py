@@ -100,6 +100,14 @@ options:
         description: Content of the template unit.
         type: str
         default: ""
+      guard:
+        description: Content of the program that the unit starts engines by.
+        type: str
+        default: ""
+      guard_file:
+        description: Where that program lies.
+        type: path
+        default: /usr/local/lib/llm-serving/vllm_guard.py
       engine:
         description: Which engine the instances are to run.
         type: str
@@ -127,6 +135,8 @@ options:
         default: vllm
 author:
   - The llm.serving maintainers (@llm-serving)
+extends_documentation_fragment:
+  - llm.serving.attributes
 attributes:
   check_mode:
     support: full
@@ -330,6 +340,8 @@ ARGUMENTS = {
             "environment": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "unit": {"type": "str", "default": ""},
+            "guard": {"type": "str", "default": ""},
+            "guard_file": {"type": "path", "default": "/usr/local/lib/llm-serving/vllm_guard.py"},
             "engine": {"type": "str", "default": ""},
             "link": {"type": "path"},
             "link_target": {"type": "str"},
@@ -393,6 +405,8 @@ def compare(module: AnsibleModule, plans: list[dict]) -> dict:
     wanted = Wanted(
         instances=tuple(Instance.parse(entry) for entry in entries),
         unit_text=options["unit"],
+        guard_text=options["guard"],
+        guard_file=Path(options["guard_file"]),
         engine=options["engine"],
         group=options["group"],
         config_dir=Path(options["config_dir"]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..engines.instances import Files, existing_instances, model_of
-from ..engines.keeper import UNIT_NAME, unit
+from ..engines.keeper import GUARD, UNIT_NAME, unit
 
 SYSTEMD = Path("/etc/systemd/system")
 
@@ -21,16 +21,18 @@ class Unit:
 
 @dataclass(frozen=True)
 class Service:
-    """An engine's places on a host."""
+    """An engine's places on a host; guard: the program that its units are started by, where there is one."""
 
     name: str
     link: Path
     unit_file: Path
     config_dir: Path
+    guard: Path | None = None
 
     def files(self) -> list[Path]:
         """Return its files that are there."""
-        return [path for path in (self.unit_file, *self._configuration()) if path.is_file()]
+        guard = [self.guard] if self.guard else []
+        return [path for path in (self.unit_file, *guard, *self._configuration()) if path.is_file()]
 
     def units(self) -> list[Unit]:
         """Return its units that are set up."""
@@ -66,4 +68,5 @@ def service(name: str, root: Path = Path("/")) -> Service:
     """Return the places of `vllm` or `ollama`, below another root for tests."""
     place = {"vllm": UNIT_NAME, "ollama": "ollama.service"}[name]
     base = root / SYSTEMD.relative_to("/")
-    return Service(name, root / "opt" / name / "current", base / place, root / "etc" / name)
+    guard = root / GUARD.relative_to("/") if name == "vllm" else None
+    return Service(name, root / "opt" / name / "current", base / place, root / "etc" / name, guard)

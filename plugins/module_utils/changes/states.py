@@ -63,6 +63,8 @@ def vllm_states(host: str, seen: Seen) -> list[State]:
     models = {str(item["name"]): str(item["model"]) for item in seen.wanted}
     actions = plan.get("actions") or {}
     generation = facts.get("generation") or {}
+    # The first host of a model that several share answers for all.
+    parts = {item["name"] for item in plan.get("plans") or () if item["engine_args"].get("headless")}
     rows = []
     for name in sorted({*running, *models}):
         now = running.get(name, {})
@@ -76,7 +78,7 @@ def vllm_states(host: str, seen: Seen) -> list[State]:
             since=now.get("since") or None if active else None,
             generation=generation.get("number"),
             recorded=generation.get("recorded"),
-            healthy=seen.answers.get(name) if active else False if now else None,
+            healthy=seen.answers.get(name, name in parts or None) if active else False if now else None,
             wanted_engine=seen.engine if name in models else None,
             wanted_model=models.get(name),
         )

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import members
 from .instances import InstanceError, check_name
 from .options import did_you_mean, spell, translate
 
@@ -15,7 +16,7 @@ PASSED_ON = ("enable_log_requests",)
 OUTDATED = ("disable_log_requests", "swap_space", "num_scheduler_steps", "use_v2_block_manager", "worker_use_ray")
 # Keys that say where a model comes from, and how its instance is kept; planning does not want them.
 SOURCE = ("revision", "verify", "allow_patterns", "ignore_patterns", "allow_pickle")
-KEPT_BACK = (*SOURCE, "state", "secrets", "model")
+KEPT_BACK = (*SOURCE, "state", "secrets", "model", "members")
 DEFAULT_PORT = 8000
 # The keys of an entry and the role's variables, as its specification has them: reading that takes a run longer than
 # everything else that is done with them.
@@ -28,6 +29,7 @@ KEYS = (
     "ignore_patterns",
     "allow_pickle",
     "state",
+    "members",
     "host",
     "port",
     "served_model_name",
@@ -84,6 +86,8 @@ VARIABLES = (
     "vllm_unit_settings",
     "vllm_checks",
     "vllm_start_timeout_seconds",
+    "vllm_hang_seconds",
+    "vllm_member_address",
     "vllm_defer_changes",
 )
 HIDDEN_FOLDERS = ("/home/", "/root/", "/run/user/")  # by the unit's ProtectHome
@@ -178,10 +182,13 @@ def wishes(
     found: Mapping[str, Mapping[str, Any]],
     defaults: Mapping[str, Any],
     host: str,
+    *,
+    here: str = "",
+    variables: members.Variables = lambda _host: {},
 ) -> Wishes:
     """Return what to ask vllm_plan for: the entries with their models' directories, old names translated.
 
-    `found` is what the role models said about each.
+    `found` is what the role models said about each. `here` is the host's name, `variables` knows those of its fellows.
     """
     asked_for: list[dict[str, Any]] = []
     warnings: dict[str, list[str]] = {}
@@ -189,6 +196,9 @@ def wishes(
         merged = {**defaults, **entry}
         name = str(merged["name"])
         options = {key: merged.pop(key) for key in (*PASSED_ON, *OUTDATED) if key in merged}
+        if members.is_shared(merged):
+            planned, joined = members.part(merged, here, int(merged.get("port") or DEFAULT_PORT), variables)
+            merged = {**merged, **planned, "extra_args": {**joined, **(merged.get("extra_args") or {})}}
         translation = translate({**options, **(merged.pop("extra_args", None) or {})})
         asked = {key: value for key, value in merged.items() if key not in KEPT_BACK}
         asked_for.append(
@@ -231,7 +241,10 @@ def instances(
 def endpoints(
     plans: Sequence[Mapping[str, Any]], timeout_seconds: float, checks: Sequence[str], config_dir: str
 ) -> list[dict[str, Any]]:
-    """Return how to see that each instance serves: where, by which name, and how long to wait for it."""
+    """Return how to see that each instance serves: where, by which name, and how long to wait for it.
+
+    The first host of a model that several share answers for all of them.
+    """
     return [
         {
             "name": plan["name"],
@@ -243,6 +256,7 @@ def endpoints(
             "environment_file": f"{config_dir}/{plan['name']}.env",
         }
         for plan in plans
+        if not plan["engine_args"].get("headless")
     ]
 
 

@@ -14,6 +14,7 @@ from .options import unknown_options
 from .systemd import UnitState, unit_states
 
 UNIT_NAME = "vllm@.service"
+GUARD = Path("/usr/local/lib/llm-serving/vllm_guard.py")  # what the unit starts the engine by
 
 
 class System(Protocol):
@@ -40,6 +41,8 @@ class Wanted:
 
     instances: tuple[Instance, ...]
     unit_text: str = ""
+    guard_text: str = ""
+    guard_file: Path = GUARD
     engine: str = ""
     group: str = "vllm"
     config_dir: Path = Path("/etc/vllm")
@@ -51,7 +54,7 @@ class Wanted:
 
     def digest(self, instance: Instance) -> str:
         """Return the digest of everything that an instance's process depends on."""
-        return instance.digest(self.unit_text, self.engine)
+        return instance.digest(self.unit_text, self.guard_text, self.engine)
 
 
 @dataclass
@@ -78,6 +81,8 @@ class Keeper:
         gone = [name for name in present if name not in names] if wanted.remove_others else []
         states = self._states([*names, *gone])
         self._remove(gone)
+        if wanted.guard_text:
+            self._write(wanted.guard_file, wanted.guard_text, 0o644)
         unit_file = wanted.unit_dir / UNIT_NAME
         wrote = bool(wanted.unit_text) and self._write(unit_file, wanted.unit_text, 0o644)
         if wrote or any(state.needs_reload for state in states.values()):
@@ -160,6 +165,8 @@ class Keeper:
         return True
 
     def _make_folder(self, folder: Path) -> None:
+        if folder == self.wanted.guard_file.parent:
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         if folder == self.wanted.config_dir and not folder.exists():
             folder.mkdir(mode=0o750)
             folder.chmod(0o750)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..engines.members import is_head
 from .errors import GatewayError
 
 OLLAMA_PORT = 11434
@@ -35,7 +36,7 @@ def routes(
     for engine, endpoints in (("vllm", _vllm), ("ollama", _ollama)):
         for host in groups.get(engine, ()):
             values = variables(host)
-            for endpoint in endpoints(values):
+            for endpoint in endpoints(host, values):
                 address = _address(gateway, host, engine, endpoint.bind, values)
                 found.append(
                     {
@@ -53,9 +54,11 @@ def _present(models: Any) -> Iterable[Mapping[str, Any]]:
     return (model for model in models or () if model.get("state", "present") != "absent")
 
 
-def _vllm(values: Variables) -> Iterable[Endpoint]:
+def _vllm(host: str, values: Variables) -> Iterable[Endpoint]:
     defaults = values.get("vllm_model_defaults") or {}
     for model in _present(values.get("vllm_models")):
+        if not is_head(model, host):
+            continue
         merged = {**defaults, **model}
         yield Endpoint(
             model=str(merged.get("served_model_name") or merged["name"]),
@@ -64,7 +67,7 @@ def _vllm(values: Variables) -> Iterable[Endpoint]:
         )
 
 
-def _ollama(values: Variables) -> Iterable[Endpoint]:
+def _ollama(_host: str, values: Variables) -> Iterable[Endpoint]:
     bind, port = split_listen(str(values.get("ollama_host") or "127.0.0.1"))
     for model in _present(values.get("ollama_models")):
         yield Endpoint(str(model["name"]), bind, int(port or OLLAMA_PORT))

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.llm.serving.plugins.filter.changes import failure_text, fleet_states, hosts_to_change
+from ansible_collections.llm.serving.plugins.filter.changes import (
+    change_batches,
+    failed_hosts,
+    failure_text,
+    fleet_states,
+    hosts_to_change,
+)
 from ansible_collections.llm.serving.plugins.module_utils.changes.states import (
     Seen,
     ollama_states,
@@ -97,6 +103,43 @@ def test_only_hosts_with_something_pending_are_changed() -> None:
         "d": {"plan": {"skipped": True}},
     }
     assert hosts_to_change(["a", "b", "c", "d", "e"], hostvars, "plan") == ["a"]
+
+
+def shared(*members: str, pending: bool = False) -> dict[str, Any]:
+    return {"vllm_models": [{"name": "big", "members": list(members)}], "plan": {"pending": pending}}
+
+
+def test_hosts_that_share_a_model_are_changed_together() -> None:
+    hosts = ["a", "b", "c", "d"]
+    hostvars = {host: {"plan": {"pending": host == "b"}} for host in hosts}
+    hostvars["a"] = hostvars["d"] = shared("d", "a")
+    assert hosts_to_change(hosts, hostvars, "plan") == ["b"]
+    hostvars["d"] = shared("d", "a", pending=True)
+    assert hosts_to_change(hosts, hostvars, "plan") == ["a", "d", "b"]
+
+
+def test_hosts_without_a_good_result_have_failed() -> None:
+    hostvars = {
+        "a": {"probe": {"results": []}},
+        "b": {"probe": {"failed": True}},
+        "c": {},
+        "d": {"probe": {"failed": False}},
+    }
+    assert failed_hosts(["a", "b", "c", "d", "e"], hostvars, "probe") == ["b", "c", "e"]
+
+
+@pytest.mark.parametrize(
+    ("serial", "expected"),
+    [([1, "25%"], [2, 1, 1, 1]), (["50%"], [2, 2, 1]), ("100%", [5]), (3, [3, 2]), ([1, 9], [2, 3])],
+)
+def test_batches_part_nobody(serial: Any, expected: list[int]) -> None:
+    hostvars = {host: shared("a", "b") if host in "ab" else {} for host in "abcde"}
+    assert change_batches(list("abcde"), hostvars, serial) == expected
+
+
+def test_batches_are_as_asked_for_where_nothing_is_shared() -> None:
+    assert change_batches(["a", "b", "c"], {}, [1, "25%"]) == [1, "25%"]
+    assert change_batches([], {}, "100%") == ["100%"]
 
 
 def test_a_failed_loop_says_what_failed_in_it() -> None:
