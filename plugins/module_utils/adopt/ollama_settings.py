@@ -39,9 +39,10 @@ DEFAULT_HOST = "127.0.0.1:11434"
 
 @dataclass
 class Adopted:
-    """Variables for the inventory, and what there is to say about them."""
+    """Variables for the inventory, the server's own that have none among them, and what there is to say."""
 
     variables: dict[str, object] = field(default_factory=dict)
+    other: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -64,6 +65,8 @@ def ollama_variables(environment: Mapping[str, str], vendor: str | None, gpus: S
         if name in derived:
             continue
         _assign(result, name, value)
+    if result.other:
+        result.variables["ollama_environment"] = result.other
     if translated.layers is not None:
         result.variables["ollama_gpu_layers"] = translated.layers
     result.warnings += [warning for warning in translated.warnings if any(name in warning for name in RETIRED)]
@@ -96,9 +99,7 @@ def _assign(result: Adopted, name: str, value: str) -> None:
     elif name in SWITCHES:
         result.variables[SWITCHES[name]] = switch(value)
     else:
-        other = result.variables.setdefault("ollama_environment", {})
-        assert isinstance(other, dict)  # noqa: S101 - for the type checker
-        other[name] = value
+        result.other[name] = value
 
 
 def bound_port(environment: Mapping[str, str]) -> int:
