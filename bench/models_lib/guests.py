@@ -29,9 +29,13 @@ DEPOT = "depot"
 MIRROR_PORT = 8090
 # Each guest writes to a file system of its own: they share this machine's disk, which the hosts of a site do not.
 EMPTY = "umount --quiet /srv/models; mkdir -p /srv/models && mount -t tmpfs tmpfs /srv/models"
-# Its workers need a while after its port is open.
 EMPTY_CACHE = "find /var/cache/llm-mirror -mindepth 1 -delete"
-EMPTY_MIRROR = f"systemctl stop llm-mirror && {EMPTY_CACHE} && systemctl start llm-mirror && sleep 6"
+ANSWERS = f"python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {MIRROR_PORT}))' 2>/dev/null"
+# Its other workers need a while after the first listens.
+EMPTY_MIRROR = (
+    f"systemctl stop llm-mirror && {EMPTY_CACHE} && systemctl start llm-mirror"
+    f" && timeout 120 sh -c {shlex.quote(f'until {ANSWERS}; do sleep 0.5; done')} && sleep 6"
+)
 
 
 @dataclass(frozen=True)
