@@ -374,7 +374,7 @@ class Guard:
     def _stop(self, _number: int, _frame: Any) -> None:
         self.is_stopping = True
         if self.engine is None or self.engine.ended.is_set():
-            sys.exit(0)
+            raise SystemExit(0)
         self.engine.stop()
         if self.options.nodes > 1:
             # A part whose others are gone does not end by itself.
@@ -385,7 +385,8 @@ class Guard:
 
 def say(text: str) -> None:
     """Write a line into the journal."""
-    print(f"guard: {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"guard: {text}\n")
+    sys.stderr.flush()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -404,4 +405,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:]))
