@@ -48,8 +48,10 @@ def test_the_environment_is_that_of_the_launch_line(host):
 def test_the_unit_is_sound_and_lets_cuda_work(host):
     assert host.run("systemd-analyze verify vllm@qwen32b.service 2>&1").stdout == ""
     unit = host.file("/etc/systemd/system/vllm@.service").content_string
-    directives = {line for line in unit.splitlines() if line and not line.startswith("#")}
-    assert "ExecStart=/opt/vllm/current/bin/vllm serve --config /etc/vllm/%i.yaml" in directives
+    whole_lines = unit.replace("\\\n", "").splitlines()
+    directives = {line for line in whole_lines if line and not line.startswith("#")}
+    (start,) = (line for line in directives if line.startswith("ExecStart="))
+    assert start.endswith(" /opt/vllm/current/bin/vllm serve --config /etc/vllm/%i.yaml")
     assert "ExecStartPre=+-/usr/bin/nvidia-modprobe -c 0 -u" in directives
     names = {line.split("=")[0] for line in directives}
     breaks_cuda = {
