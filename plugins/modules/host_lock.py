@@ -58,7 +58,7 @@ EXAMPLES = r"""
 
     - name: Change it
       ansible.builtin.command: /usr/local/bin/change
-      changed_when: true
+      changed_when: true  # whatever it is that you change
   always:
     - name: Let the host go
       llm.serving.host_lock:

@@ -124,14 +124,9 @@ problems:
   elements: str
 """
 
-import os
-from pathlib import Path
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.engines.instances import Instance
-from ..module_utils.engines.keeper import Keeper, Wanted
+from ..module_utils.engines.keeper import OPTIONS, Keeper, Wanted
 
 
 def main() -> None:
@@ -149,22 +144,15 @@ def main() -> None:
                     "secrets": {"type": "dict", "default": {}, "no_log": True},
                 },
             },
-            "unit": {"type": "str", "default": ""},
-            "guard": {"type": "str", "default": ""},
-            "guard_file": {"type": "path", "default": "/usr/local/lib/llm-serving/vllm_guard.py"},
-            "engine": {"type": "str", "default": ""},
-            "link": {"type": "path"},
-            "link_target": {"type": "str"},
-            "options_file": {"type": "path"},
-            "config_dir": {"type": "path", "default": "/etc/vllm"},
-            "unit_dir": {"type": "path", "default": "/etc/systemd/system"},
-            "group": {"type": "str", "default": "vllm"},
+            **OPTIONS,
             "remove_others": {"type": "bool", "default": True},
         },
         required_together=[("link", "link_target")],
         supports_check_mode=True,
     )
-    keeper = Keeper(module, wanted_from(module.params), dry=module.check_mode)
+    options = module.params
+    wanted = Wanted.read(options["instances"], options, remove_others=options["remove_others"])
+    keeper = Keeper(module, wanted, dry=module.check_mode)
     problems = keeper.problems()
     if problems:
         module.fail_json(msg="nothing was changed: " + "; ".join(problems), problems=problems)
@@ -173,24 +161,6 @@ def main() -> None:
     except OSError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=keeper.changed, actions=actions, diff=keeper.diffs)
-
-
-def wanted_from(params: dict[str, Any]) -> Wanted:
-    """Read the options."""
-    return Wanted(
-        instances=tuple(Instance.parse(entry) for entry in params["instances"]),
-        unit_text=params["unit"],
-        guard_text=params["guard"],
-        guard_file=Path(params["guard_file"]),
-        engine=params["engine"],
-        group=params["group"],
-        config_dir=Path(params["config_dir"]),
-        unit_dir=Path(params["unit_dir"]),
-        options_file=Path(params["options_file"] or os.devnull),
-        link=Path(params["link"]) if params["link"] else None,
-        link_target=params["link_target"] or "",
-        remove_others=params["remove_others"],
-    )
 
 
 if __name__ == "__main__":

@@ -145,9 +145,7 @@ attributes:
     support: none
     description: Nothing is changed, so there is nothing to compare.
   platform:
-    support: full
     platforms: posix
-    description: Target operating systems.
 """
 
 EXAMPLES = r"""
@@ -304,13 +302,9 @@ refusal:
     remedy: "more GPUs: tensor_parallel_size: 4"
 """
 
-import os
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llm.serving.plugins.module_utils.engines.entries import instances
-from ansible_collections.llm.serving.plugins.module_utils.engines.instances import Instance
-from ansible_collections.llm.serving.plugins.module_utils.engines.keeper import Keeper, Wanted
+from ansible_collections.llm.serving.plugins.module_utils.engines.keeper import OPTIONS, Keeper, Wanted
 from ansible_collections.llm.serving.plugins.module_utils.sizing.errors import SizingError
 from ansible_collections.llm.serving.plugins.module_utils.sizing.hardware import devices_from_facts
 from ansible_collections.llm.serving.plugins.module_utils.sizing.model_files import read_model
@@ -339,16 +333,7 @@ ARGUMENTS = {
         "options": {
             "environment": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
-            "unit": {"type": "str", "default": ""},
-            "guard": {"type": "str", "default": ""},
-            "guard_file": {"type": "path", "default": "/usr/local/lib/llm-serving/vllm_guard.py"},
-            "engine": {"type": "str", "default": ""},
-            "link": {"type": "path"},
-            "link_target": {"type": "str"},
-            "options_file": {"type": "path"},
-            "config_dir": {"type": "path", "default": "/etc/vllm"},
-            "unit_dir": {"type": "path", "default": "/etc/systemd/system"},
-            "group": {"type": "str", "default": "vllm"},
+            **OPTIONS,
         },
     },
 }
@@ -402,20 +387,7 @@ def compare(module: AnsibleModule, plans: list[dict]) -> dict:
     options = module.params["deployment"]
     secrets = [{"name": name, "secrets": values} for name, values in options["secrets"].items()]
     entries = instances(secrets, plans, options["environment"], {})
-    wanted = Wanted(
-        instances=tuple(Instance.parse(entry) for entry in entries),
-        unit_text=options["unit"],
-        guard_text=options["guard"],
-        guard_file=Path(options["guard_file"]),
-        engine=options["engine"],
-        group=options["group"],
-        config_dir=Path(options["config_dir"]),
-        unit_dir=Path(options["unit_dir"]),
-        options_file=Path(options["options_file"] or os.devnull),
-        link=Path(options["link"]) if options["link"] else None,
-        link_target=options["link_target"] or "",
-    )
-    keeper = Keeper(module, wanted, dry=True)
+    keeper = Keeper(module, Wanted.read(entries, options), dry=True)
     problems = keeper.problems()
     if problems:
         module.fail_json(msg="nothing was changed: " + "; ".join(problems), problems=problems)

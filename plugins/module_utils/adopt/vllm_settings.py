@@ -61,7 +61,7 @@ def vllm_entry(arguments: Sequence[str], environment: Mapping[str, str], unit: s
     result.warnings += list(translation.warnings)
     extra: dict[str, object] = {}
     for written, value in translation.options.items():
-        key = spell(written).replace("-", "_")
+        key = spell_key(spell(written))
         if key in ("served_model_name", "model"):
             continue
         if key == "max_model_len" and str(value) in ("auto", "-1"):

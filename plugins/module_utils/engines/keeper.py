@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from .instances import Files, Instance, InstanceError, check_name, existing_instances, hide_secrets, read
 from .options import unknown_options
@@ -15,6 +15,19 @@ from .systemd import UnitState, unit_states
 
 UNIT_NAME = "vllm@.service"
 GUARD = Path("/usr/local/lib/llm-serving/vllm_guard.py")  # what the unit starts the engine by
+# Options of the modules that keep instances, or tell what keeping them would do.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "unit": {"type": "str", "default": ""},
+    "guard": {"type": "str", "default": ""},
+    "guard_file": {"type": "path", "default": str(GUARD)},
+    "engine": {"type": "str", "default": ""},
+    "link": {"type": "path"},
+    "link_target": {"type": "str"},
+    "options_file": {"type": "path"},
+    "config_dir": {"type": "path", "default": "/etc/vllm"},
+    "unit_dir": {"type": "path", "default": "/etc/systemd/system"},
+    "group": {"type": "str", "default": "vllm"},
+}
 
 
 class System(Protocol):
@@ -51,6 +64,26 @@ class Wanted:
     link: Path | None = None
     link_target: str = ""
     remove_others: bool = True
+
+    @classmethod
+    def read(
+        cls, entries: Sequence[Mapping[str, Any]], options: Mapping[str, Any], *, remove_others: bool = True
+    ) -> Wanted:
+        """Read the values of OPTIONS, and instances as `vllm_instances` is given them."""
+        return cls(
+            instances=tuple(Instance.parse(entry) for entry in entries),
+            unit_text=options["unit"],
+            guard_text=options["guard"],
+            guard_file=Path(options["guard_file"]),
+            engine=options["engine"],
+            group=options["group"],
+            config_dir=Path(options["config_dir"]),
+            unit_dir=Path(options["unit_dir"]),
+            options_file=Path(options["options_file"] or os.devnull),
+            link=Path(options["link"]) if options["link"] else None,
+            link_target=options["link_target"] or "",
+            remove_others=remove_others,
+        )
 
     def digest(self, instance: Instance) -> str:
         """Return the digest of everything that an instance's process depends on."""
