@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Pressure:
     door: Any
     key: str
     unit: str = "stream"
-    since: float = field(default=0.0)
+    since: float = 0.0
 
     def start(self) -> None:
         """Begin, and wait for the first reply."""

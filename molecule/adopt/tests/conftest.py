@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
-
-ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
-INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
-# Molecule asks for colours, which would stand between the lines that are looked for.
-ENVIRONMENT = {
-    **os.environ,
-    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-    "ANSIBLE_FORCE_COLOR": "0",
-    "ANSIBLE_NOCOLOR": "1",
-}
+from control import ENVIRONMENT, INVENTORY, ROOT, machine
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +32,6 @@ def play(written: Path) -> Callable[..., str]:
         return done.stdout + done.stderr
 
     return run
-
-
-def machine(name: str) -> Any:
-    """Return a host of the inventory by its name."""
-    return testinfra.get_host(f"ansible://{name}?ansible_inventory={INVENTORY}")
 
 
 @pytest.fixture(scope="session")

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
+from control import ENVIRONMENT, INVENTORY, ROOT, machine
 
-ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
-INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
-# Molecule asks for colours, which would stand between the braces of JSON.
-ENVIRONMENT = {
-    **os.environ,
-    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-    "ANSIBLE_FORCE_COLOR": "0",
-    "ANSIBLE_NOCOLOR": "1",
-}
 Doctor = Callable[..., "dict[str, list[dict[str, Any]]]"]
 
 
@@ -69,10 +58,10 @@ def doctor_for() -> Callable[..., list[dict[str, Any]]]:
 @pytest.fixture(scope="module")
 def clinic() -> Any:
     """The host with vLLM, where instances fall sick."""
-    return testinfra.get_host(f"ansible://clinic?ansible_inventory={INVENTORY}/")
+    return machine("clinic")
 
 
 @pytest.fixture(scope="module")
 def fallback() -> Any:
     """The host with Ollama and cards that it does not use."""
-    return testinfra.get_host(f"ansible://fallback?ansible_inventory={INVENTORY}/")
+    return machine("fallback")

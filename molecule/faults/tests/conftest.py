@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pressure
 import pytest
-import testinfra
+from control import ENVIRONMENT, INVENTORY, ROOT, machine
 
-ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
-INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
-ENVIRONMENT = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
 UNIT = "vllm@tiny.service"
 RECOVERY_SECONDS = 600  # of which most is loading the engine, on a busy machine
-
-sys.path.insert(0, str(ROOT / "molecule" / "shared"))
-import pressure  # noqa: E402 - beside the other scenarios' shared files
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -84,7 +77,7 @@ class Engine:
 @pytest.fixture(scope="session")
 def guest() -> Callable[[str], Any]:
     """Return a host by its name."""
-    return lambda name: testinfra.get_host(f"ansible://{name}", ansible_inventory=str(INVENTORY))
+    return machine
 
 
 @pytest.fixture

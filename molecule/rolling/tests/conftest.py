@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
+from control import ENVIRONMENT, INVENTORY, ROOT, machine
+from pressure import Pressure
 
-ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
-INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
-ENVIRONMENT = {
-    **os.environ,
-    "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-    "ANSIBLE_NOCOLOR": "1",
-    "ANSIBLE_FORCE_COLOR": "0",
-}
-# One request after the other, from the gateway's own host as a client would send them; each line is a status.
-STREAM = """
-import json, ssl, time, urllib.error, urllib.request
-context = ssl.create_default_context()
-context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-body = json.dumps({"model": "tiny", "max_tokens": 4, "messages": [{"role": "user", "content": "hello"}]}).encode()
-key = "app-rolling-0123456789abcdefghijklmnop"
-headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-while True:
-    request = urllib.request.Request("https://127.0.0.1/v1/chat/completions", body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=60, context=context) as reply:
-            reply.read()
-            status = reply.status
-    except urllib.error.HTTPError as error:
-        status = error.code
-    except Exception as error:
-        status = repr(error)
-    print(status, flush=True)
-    time.sleep(0.2)
-"""
+KEY = "app-rolling-0123456789abcdefghijklmnop"
 
 
 @dataclass(frozen=True)
@@ -75,19 +46,16 @@ def play() -> Callable[..., Run]:
 @pytest.fixture
 def guest() -> Callable[[str], Any]:
     """Return a host by its name."""
-    return lambda name: testinfra.get_host(f"ansible://{name}", ansible_inventory=str(INVENTORY))
+    return machine
 
 
 @pytest.fixture
-def requests(guest: Callable[[str], Any]) -> Any:
-    """Ask without a pause during a test; return what became of it."""
-    door = guest("door")
-    door.check_output("printf %%s %s > /root/stream.py", STREAM)
-    door.check_output(
-        "systemd-run --quiet --unit=stream --property=StandardOutput=truncate:/root/stream.log python3 /root/stream.py"
-    )
-    yield lambda: door.file("/root/stream.log").content_string.split("\n")[:-1]
-    door.run("systemctl stop stream")
+def requests(guest: Callable[[str], Any]) -> Iterator[Callable[[], list[str]]]:
+    """Ask without a pause during a test; return what became of each request."""
+    stream = Pressure(guest("door"), KEY)
+    stream.start()
+    yield lambda: [item["outcome"] for item in stream.requests()]
+    stream.stop()
 
 
 @pytest.fixture
