@@ -15,6 +15,7 @@ from ..module_utils.gateway.clients import maps
 from ..module_utils.gateway.discover import routes
 from ..module_utils.gateway.errors import GatewayError
 from ..module_utils.gateway.routes import backends
+from ..module_utils.gateway.settings import problems
 
 
 def gateway_routes(
@@ -51,5 +52,6 @@ class FilterModule:
         return {
             "gateway_backends": gateway_backends,
             "gateway_maps": gateway_maps,
+            "gateway_problems": problems,
             "gateway_routes": gateway_routes,
         }

@@ -472,6 +472,10 @@ def main() -> None:
     params = module.params
     if params["state"] == "absent" and params["path"]:
         module.fail_json(msg="state=absent removes what this module fetched: name it by repo, not by path.")
+    if params["revision"] == "":
+        module.fail_json(
+            msg="revision: expected a branch, a tag or a commit, found nothing: leave it out for the default."
+        )
     # What is written is for services of other users to read.
     os.umask(0o022)
     try:

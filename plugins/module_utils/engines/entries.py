@@ -103,7 +103,11 @@ class Wishes:
 
 def wanted(entries: Sequence[Mapping[str, Any]], state: str = "present") -> list[dict[str, Any]]:
     """Return the entries of that state; what a validated entry leaves open is None and dropped."""
-    filled = [{key: value for key, value in entry.items() if value is not None} for entry in entries]
+    filled = [
+        {key: value for key, value in entry.items() if value is not None}
+        for entry in entries
+        if isinstance(entry, Mapping)  # entry_problems tells of others
+    ]
     return [entry for entry in filled if entry.get("state", "present") == state]
 
 
@@ -115,11 +119,23 @@ def models(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def entry_problems(entries: Sequence[Mapping[str, Any]], known: Collection[str]) -> list[str]:
     """Return a sentence for everything that is wrong with the entries by themselves."""
+    if not isinstance(entries, (list, tuple)):
+        return [f"vllm_models: expected a list of models, found {entries!r}"]
     problems: list[str] = []
     for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, Mapping):
+            problems.append(f"vllm_models, entry {number}: expected name, model and so on, found {entry!r}")
+            continue
         label = f"vllm_models, {entry.get('name') or f'entry {number}'}"
         problems += [f"{label}: there is no key {key!r}{did_you_mean(key, known)}" for key in entry if key not in known]
-        problems += [f"{label}: expected {key}, found nothing" for key in ("name", "model") if not entry.get(key)]
+        for key in ("name", "model"):
+            if not entry.get(key):
+                problems.append(f"{label}: expected {key}, found nothing")
+            elif not isinstance(entry[key], str):
+                problems.append(f"{label}: expected {key} to be text, found {entry[key]!r}: put it in quotes")
+        port = entry.get("port")
+        if port is not None and not (str(port).isdecimal() and 0 < int(port) <= members.HIGHEST_PORT):
+            problems.append(f"{label}: expected a port from 1 to {members.HIGHEST_PORT}, found {port!r}")
         try:
             check_name(str(entry.get("name", "")))
         except InstanceError as error:

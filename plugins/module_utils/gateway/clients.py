@@ -16,6 +16,8 @@ from typing import Any
 from .errors import GatewayError
 
 MINIMUM_KEY_CHARACTERS = 32
+# HAProxy counts requests in tables whose entries are so long as this, a minute and some room.
+LONGEST_NAME = 48
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # The characters of a bearer token, RFC 6750 section 2.1.
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -73,6 +75,10 @@ def _lines(entries: Iterable[str]) -> str:
 def _checked_name(name: Any, what: str) -> str:
     if not NAME.fullmatch(str(name)):
         raise GatewayError(f"gateway_clients: {what} {str(name)!r} is not made of letters, digits and . _ - alone")
+    if len(str(name)) > LONGEST_NAME:
+        raise GatewayError(
+            f"gateway_clients: {what} {str(name)!r} has {len(str(name))} characters; expected at most {LONGEST_NAME}"
+        )
     return str(name)
 
 
@@ -107,9 +113,9 @@ def _digest(key: Mapping[str, Any], who: str) -> str:
 
 
 def _expiry(key: Mapping[str, Any], who: str) -> int:
-    """Return the end of a key's life in seconds since the epoch, or 0. A date alone is its first moment, UTC."""
+    """Return the end of a key's life in seconds since the epoch, or 0 for none. A date is its first moment, UTC."""
     text = key.get("expires")
-    if not text:
+    if text in (None, ""):
         return 0
     try:
         at = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
@@ -117,7 +123,8 @@ def _expiry(key: Mapping[str, Any], who: str) -> int:
         raise GatewayError(
             f"gateway_clients: expires of {who} is {str(text)!r}; expected 2027-01-31 or 2027-01-31T12:00:00Z"
         ) from None
-    return int((at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp())
+    # An end at or before the epoch is an end all the same, which 0 would not be.
+    return max(1, int((at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()))
 
 
 def _models_of(client: Mapping[str, Any], name: str, served: list[str]) -> list[str]:

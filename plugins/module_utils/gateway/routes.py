@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .errors import GatewayError
+from .settings import HIGHEST_PORT, is_host, is_port
 
 ENGINES = ("vllm", "ollama")
 # What may stand in a client's JSON, in a map file and in a HAProxy rule without quoting.
@@ -84,7 +85,16 @@ def _backend(name: str, model: str, routes: list[Mapping[str, Any]], is_mixed: b
             raise GatewayError(f"gateway_routes: {host!r} is no name for a server; use letters, digits and . _ : -")
         if host in servers:
             raise GatewayError(f"gateway_routes: the model {model!r} stands twice on host {host}")
-        servers[host] = Server(host, engine, str(route["address"]), int(route["port"]))
+        address, port = str(route["address"]), route["port"]
+        if not is_host(address):
+            raise GatewayError(
+                f"gateway_routes: expected {model!r} on {host} at a name or an address, found {address!r}"
+            )
+        if not is_port(port):
+            raise GatewayError(
+                f"gateway_routes: expected {model!r} on {host} at a port up to {HIGHEST_PORT}, found {port}"
+            )
+        servers[host] = Server(host, engine, address, int(port))
     backend = Backend(name, model, tuple(servers[host] for host in sorted(servers)))
     if len(backend.engines) > 1 and not is_mixed:
         raise GatewayError(

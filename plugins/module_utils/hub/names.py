@@ -14,6 +14,10 @@ from pathlib import PurePosixPath
 from .errors import InvalidNameError
 
 MANIFEST_NAME = ".llm-serving.json"
+# Folders of a snapshot under way; what lies in them is ours.
+OWN_FOLDERS = (".part", ".xet")
+LONGEST_FILE_NAME_BYTES = 255
+LONGEST_REVISION = 255
 PICKLE_PATTERNS = ("*.bin", "*.ckpt", "*.pickle", "*.pkl", "*.pt", "*.pth")
 # The same weights once more, for frameworks that no engine of this collection uses.
 OTHER_FRAMEWORKS = (
@@ -45,7 +49,9 @@ def check_repo(repo: str) -> str:
 
 def check_revision(revision: str) -> str:
     """Return a branch, tag or commit; raises InvalidNameError when it cannot be one."""
-    if not _REVISION.fullmatch(revision) or ".." in revision or revision.endswith((".lock", "/")):
+    parts = revision.split("/")
+    is_crooked = any(part in ("", ".") or ".." in part or part.endswith(".lock") for part in parts)
+    if not _REVISION.fullmatch(revision) or is_crooked or len(revision) > LONGEST_REVISION:
         raise InvalidNameError(f"revision: expected a branch, a tag or a commit, found {revision!r}.")
     return revision
 
@@ -65,9 +71,15 @@ def check_file(name: str) -> str:
     """Return a file's name in a repository; raises InvalidNameError when it would leave the snapshot."""
     parts = name.split("/")
     unsafe = name.startswith("/") or "\\" in name or any(part in ("", ".", "..") for part in parts)
-    if unsafe or any(ord(char) < 32 for char in name) or parts[0] == MANIFEST_NAME:
+    strange = any(ord(char) < 32 or 0xD800 <= ord(char) <= 0xDFFF for char in name)
+    is_ours = parts[0] in OWN_FOLDERS or parts[0].startswith(MANIFEST_NAME)
+    if unsafe or strange or is_ours or max(map(_name_bytes, parts)) > LONGEST_FILE_NAME_BYTES:
         raise InvalidNameError(f"The repository holds a file named {name!r}, which is not safe to write.")
     return name
+
+
+def _name_bytes(name: str) -> int:
+    return len(name.encode())
 
 
 @dataclass(frozen=True)

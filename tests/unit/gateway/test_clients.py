@@ -56,6 +56,24 @@ def test_expiry_is_utc_unless_it_says_otherwise(text: str, seconds: int) -> None
     assert f"/{seconds}/" in written.digests
 
 
+@pytest.mark.parametrize("text", ["1970-01-01", "1969-12-31T23:59:59Z", "0001-01-02"])
+def test_an_end_before_all_clocks_is_an_end(text: str) -> None:
+    written = maps([client(keys=[{"name": "first", "key": KEY, "expires": text}])], BACKENDS)
+    assert "/1/0/0" in written.digests
+
+
+def test_no_text_is_no_end_and_a_number_is_none() -> None:
+    assert "/0/0/0" in maps([client(keys=[{"name": "first", "key": KEY, "expires": ""}])], BACKENDS).digests
+    with pytest.raises(GatewayError, match="expires of team-a/first is '0'"):
+        maps([client(keys=[{"name": "first", "key": KEY, "expires": 0}])], BACKENDS)
+
+
+def test_names_fit_the_tables_that_count_requests() -> None:
+    assert maps([client("a" * 48)], BACKENDS).digests
+    with pytest.raises(GatewayError, match="has 49 characters; expected at most 48"):
+        maps([client("a" * 49)], BACKENDS)
+
+
 def test_routes_are_those_that_a_client_may_use() -> None:
     written = maps([client(models=["tiny"]), client("all", keys=[]), client("star", keys=[], models=["*"])], BACKENDS)
     assert written.routes.splitlines() == [

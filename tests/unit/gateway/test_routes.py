@@ -69,3 +69,16 @@ def test_an_unknown_engine_is_refused() -> None:
 def test_a_model_twice_on_a_host_is_refused() -> None:
     with pytest.raises(GatewayError, match="'a' stands twice on host gpu1"):
         backends([route("a"), route("a", port=8011)])
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"address": "10.0.0.1 check"}, "at a name or an address"),
+        ({"port": 0}, "at a port"),
+        ({"port": 65536}, "at a port"),
+    ],
+)
+def test_a_server_that_cannot_be_reached_is_refused(part: dict[str, object], told: str) -> None:
+    with pytest.raises(GatewayError, match=told):
+        backends([{**route("a"), **part}])

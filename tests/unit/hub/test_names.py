@@ -39,13 +39,29 @@ def test_revisions(revision: str) -> None:
     assert names.check_revision(revision) == revision
 
 
-@pytest.mark.parametrize("revision", ["", "..", "a/../b", "--help", "a b", "x.lock", "a/", ".git"])
+@pytest.mark.parametrize(
+    "revision", ["", "..", "a/../b", "--help", "a b", "x.lock", "x.lock/y", "a/", "a//b", "a/./b", ".git", "a" * 256]
+)
 def test_no_revisions(revision: str) -> None:
     with pytest.raises(InvalidNameError, match="revision"):
         names.check_revision(revision)
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a//b", "a\\b", "a\nb", "", ".llm-serving.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("/etc/passwd", "../x", "a/../../x", "a//b", "a\\b", "a\nb", ""),
+        *(
+            ".llm-serving.json",
+            ".llm-serving.json.5.part",
+            ".xet/x",
+            ".part/a/b",
+            "\ud800",
+            "n" * 256,
+            "a/" + "ü" * 128,
+        ),
+    ],
+)
 def test_files_that_would_leave_the_snapshot(name: str) -> None:
     with pytest.raises(InvalidNameError):
         names.check_file(name)

@@ -1,0 +1,96 @@
+"""What the gateway's own settings may be: whatever HAProxy would refuse, or read otherwise than the operator does."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIGHEST_PORT = 65535
+# What a host may be called: RFC 1123 section 2.1, and the underscore that inventories and resolvers take as well.
+HOSTNAME = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
+# A path as it stands in a rule: nothing that HAProxy takes for a quote, a comment, a variable or the next word.
+PATH = re.compile(r"/[A-Za-z0-9._~!@:+=/-]*")
+EVERY_ADDRESS = "*"
+# Settings where nothing is a meaning of its own: no port, no waiting, no queue.
+MAY_BE_ZERO = ("http_port", "tls_renew_days", "queue_length", "drain_seconds")
+COUNTED = ("_seconds", "_days", "_bytes", "_connections", "_length", "_per_server")
+
+
+def is_port(value: Any) -> bool:
+    """Tell whether something is a TCP port that can be listened on."""
+    return str(value).isdecimal() and 0 < int(value) <= HIGHEST_PORT
+
+
+def is_address(value: str) -> bool:
+    """Tell whether something is an IP address."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def is_host(value: str) -> bool:
+    """Tell whether something is an IP address or could be a host's name."""
+    # Four numbers that are no address look like a name, and no resolver knows it.
+    looks_like_address = bool(re.fullmatch(r"[0-9.]+", value))
+    return is_address(value) or (bool(HOSTNAME.fullmatch(value)) and not looks_like_address)
+
+
+def problems(settings: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each setting that makes no door; the keys are the role's variables without `gateway_`."""
+    found = []
+    if not is_host(str(settings["hostname"])):
+        found.append(_told("hostname", "a host's name or an address", settings["hostname"]))
+    if not settings["bind_addresses"]:
+        found.append(_told("bind_addresses", "at least one address", "none"))
+    found += [
+        _told("bind_addresses", "IP addresses of the gateway, or * for all", address)
+        for address in settings["bind_addresses"]
+        if str(address) != EVERY_ADDRESS and not is_address(str(address))
+    ]
+    if not is_address(str(settings["metrics_address"])):
+        found.append(_told("metrics_address", "an IP address of the gateway", settings["metrics_address"]))
+    found += [
+        _told("tls_names", "names of hosts and addresses", name)
+        for name in settings["tls_names"]
+        if not is_host(str(name).removeprefix("*."))
+    ]
+    found += [
+        _told("paths", "paths such as /v1/completions", path)
+        for path in settings["paths"]
+        if not PATH.fullmatch(str(path))
+    ]
+    found += _number_problems(settings)
+    return found + _shared_ports(settings)
+
+
+def _number_problems(settings: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, value in settings.items():
+        may_be_zero = name in MAY_BE_ZERO
+        if name.endswith("_port") and not (is_port(value) or (may_be_zero and value == 0)):
+            or_zero = ", or 0 for none" if may_be_zero else ""
+            found.append(_told(name, f"a port from 1 to {HIGHEST_PORT}{or_zero}", value))
+        elif name.endswith(COUNTED) and int(value) < (0 if may_be_zero else 1):
+            found.append(_told(name, "0 or more" if may_be_zero else "1 or more", value))
+    return found
+
+
+def _shared_ports(settings: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each port that two of the gateway's listeners want."""
+    wanted: dict[int, str] = {}
+    found = []
+    for name in sorted(name for name in settings if name.endswith("_port")):
+        port = int(settings[name])
+        if port in wanted:
+            found.append(_told(name, f"another port than gateway_{wanted[port]}", port))
+        elif port:
+            wanted[port] = name
+    return found
+
+
+def _told(name: str, expected: str, value: Any) -> str:
+    return f"gateway_{name}: expected {expected}, found {value}"
