@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..support.addresses import HIGHEST_PORT, is_host, is_port
 from . import members
 from .instances import InstanceError, check_name
 from .options import did_you_mean, spell, translate
@@ -134,8 +135,11 @@ def entry_problems(entries: Sequence[Mapping[str, Any]], known: Collection[str])
             elif not isinstance(entry[key], str):
                 problems.append(f"{label}: expected {key} to be text, found {entry[key]!r}: put it in quotes")
         port = entry.get("port")
-        if port is not None and not (str(port).isdecimal() and 0 < int(port) <= members.HIGHEST_PORT):
-            problems.append(f"{label}: expected a port from 1 to {members.HIGHEST_PORT}, found {port!r}")
+        if port is not None and not is_port(port):
+            problems.append(f"{label}: expected a port from 1 to {HIGHEST_PORT}, found {port!r}")
+        host = entry.get("host")
+        if host is not None and not is_host(str(host)):
+            problems.append(f"{label}: expected host to be an address of this host, found {host!r}")
         try:
             check_name(str(entry.get("name", "")))
         except InstanceError as error:

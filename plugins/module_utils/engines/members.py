@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..support.addresses import HIGHEST_PORT
+
 PORT_OFFSET = 10000
-HIGHEST_PORT = 65535
 
 Variables = Callable[[str], Mapping[str, Any]]
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..support.addresses import HIGHEST_PORT
+
 ANY = "any"
 RULE_NAME = re.compile(r"[A-Za-z0-9 ._-]+")
 PROTOCOLS = ("tcp", "udp")
-LARGEST_PORT = 65535
 
 Variables = Callable[[str], Mapping[str, Any]]
 
@@ -70,8 +71,8 @@ def compile_rules(
 
 def _ports(ports: Iterable[Any], rule: str) -> tuple[int, ...]:
     numbers = sorted({int(port) for port in ports})
-    if numbers and (numbers[0] < 1 or numbers[-1] > LARGEST_PORT):
-        raise FirewallError(f"firewall_rules: the ports of {rule!r} are {numbers}; expected 1 to {LARGEST_PORT}")
+    if numbers and (numbers[0] < 1 or numbers[-1] > HIGHEST_PORT):
+        raise FirewallError(f"firewall_rules: the ports of {rule!r} are {numbers}; expected 1 to {HIGHEST_PORT}")
     return tuple(numbers)
 
 

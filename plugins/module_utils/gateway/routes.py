@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..support.addresses import HIGHEST_PORT, is_host, is_port
 from .errors import GatewayError
-from .settings import HIGHEST_PORT, is_host, is_port
 
 ENGINES = ("vllm", "ollama")
 # What may stand in a client's JSON, in a map file and in a HAProxy rule without quoting.

@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
 
-HIGHEST_PORT = 65535
-# What a host may be called: RFC 1123 section 2.1, and the underscore that inventories and resolvers take as well.
-HOSTNAME = re.compile(r"(?=.{1,253}$)(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
+from ..support.addresses import HIGHEST_PORT, is_address, is_host, is_port
+
 # A path as it stands in a rule: nothing that HAProxy takes for a quote, a comment, a variable or the next word.
 PATH = re.compile(r"/[A-Za-z0-9._~!@:+=/-]*")
 EVERY_ADDRESS = "*"
 # Settings where nothing is a meaning of its own: no port, no waiting, no queue.
 MAY_BE_ZERO = ("http_port", "tls_renew_days", "queue_length", "drain_seconds")
 COUNTED = ("_seconds", "_days", "_bytes", "_connections", "_length", "_per_server")
-
-
-def is_port(value: Any) -> bool:
-    """Tell whether something is a TCP port that can be listened on."""
-    return str(value).isdecimal() and 0 < int(value) <= HIGHEST_PORT
-
-
-def is_address(value: str) -> bool:
-    """Tell whether something is an IP address."""
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        return False
-    return True
-
-
-def is_host(value: str) -> bool:
-    """Tell whether something is an IP address or could be a host's name."""
-    # Four numbers that are no address look like a name, and no resolver knows it.
-    looks_like_address = bool(re.fullmatch(r"[0-9.]+", value))
-    return is_address(value) or (bool(HOSTNAME.fullmatch(value)) and not looks_like_address)
 
 
 def problems(settings: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from ..support.addresses import HIGHEST_PORT, is_port
+
 SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?\s*$", re.IGNORECASE)
 EXPONENTS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 DURATION = re.compile(r"^([+-]?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+)$")
@@ -66,8 +68,8 @@ def address(text: str) -> tuple[str, int]:
     if not match:
         raise OllamaError(f"expected OLLAMA_HOST as HOST:PORT, such as 127.0.0.1:11434, found {text!r}")
     port = int(match[2]) if match[2] else default_port
-    if not 0 < port <= 65535:
-        raise OllamaError(f"expected a port from 1 to 65535 in OLLAMA_HOST, found {text!r}")
+    if not is_port(port):
+        raise OllamaError(f"expected a port from 1 to {HIGHEST_PORT} in OLLAMA_HOST, found {text!r}")
     return match[1].strip("[]") or "127.0.0.1", port
 
 

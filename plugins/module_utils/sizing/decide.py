@@ -21,7 +21,10 @@ FALLBACK_LENGTH = 32768
 # Where the operator does not say how long: full-length requests are counted at this length.
 USEFUL_LENGTH = 8192
 
-_DTYPE_NAMES = {"half": "float16", "float": "float32", "fp16": "float16", "bf16": "bfloat16"}
+_DTYPE_NAMES = {
+    **{name: name for name in ("bfloat16", "float16", "float32")},
+    **{"half": "float16", "float": "float32", "fp16": "float16", "bf16": "bfloat16"},
+}
 # On-the-fly formats of vLLM's --quantization, as bits per weight.
 _ONLINE_QUANTIZATION = {"fp8": 8.0, "bitsandbytes": 4.5, "experts_int8": 8.0}
 
@@ -50,6 +53,13 @@ def choose_dtype(wish: Wish, shape: ModelShape, capability: tuple[int, int] | No
     wished = wish.text("dtype")
     wished = _DTYPE_NAMES.get(wished or "", wished)
     has_bfloat16 = capability is None or capability >= (8, 0)
+    if wished not in (None, "auto", *_DTYPE_NAMES.values()):
+        raise SizingError(
+            f"{wish.name}: vLLM does not compute in {wished}",
+            expected="auto | " + " | ".join(sorted(set(_DTYPE_NAMES.values()))),
+            found=str(wished),
+            remedy="correct dtype, or leave it out; formats of weights belong into quantization",
+        )
     if wished not in (None, "auto"):
         if wished == "bfloat16" and not has_bfloat16 and capability:
             raise SizingError(

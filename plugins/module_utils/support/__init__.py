@@ -1,1 +1,1 @@
-"""Which distributions the roles know."""
+"""Which distributions the roles know, and what may be an address."""

@@ -46,6 +46,7 @@ def plan(**options: Any) -> dict[str, Any]:
         ([{**GOOD, "port": 0}], "expected a port from 1 to 65535, found 0"),
         ([{**GOOD, "port": 65536}], "found 65536"),
         ([{**GOOD, "port": "http"}], "found 'http'"),
+        ([{**GOOD, "host": "nonsense host"}], "expected host to be an address of this host"),
         (["org/a"], "entry 1: expected name, model and so on, found 'org/a'"),
         ([GOOD, {**GOOD, "port": 8002}], "a and a both have the name a"),
         ([GOOD, {**GOOD, "name": "b"}], "a and b both have the port 8001"),

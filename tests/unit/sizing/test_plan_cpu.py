@@ -170,7 +170,7 @@ def test_latent_attention_has_blocks_of_sixteen():
     [
         ({"block_size": 16}, "block_size 16 is refused"),
         ({"kv_cache_dtype": "nvfp4"}, "kv_cache_dtype nvfp4 is refused"),
-        ({"dtype": "float64"}, "dtype float64 is refused"),
+        ({"dtype": "float64"}, "does not compute in float64"),
         ({"tensor_parallel_size": 2}, "as many NUMA nodes"),
         ({"max_model_len": 4096}, "longer than the model was made for"),
         ({"max_num_seqs": 64, "max_num_batched_tokens": 32}, "cannot hold 64 sequences"),

@@ -316,3 +316,8 @@ def test_the_plan_as_plain_data():
     assert total == memory["budget_bytes"] == memory["total_bytes"] - memory["free_bytes"]
     assert plan["kv_cache_tokens"]["floor"] < plan["kv_cache_tokens"]["expected"]
     assert all(reason.endswith(".") for reason in plan["reasons"])
+
+
+def test_a_dtype_that_is_none_is_refused():
+    with pytest.raises(SizingError, match="does not compute in float7"):
+        plan_one(LLAMA_8B, Host(devices=cards("H100-80GB", 1)), dtype="float7")
