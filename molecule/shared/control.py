@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import testinfra
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
 
 ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
@@ -22,3 +24,9 @@ ENVIRONMENT = {
 def machine(name: str) -> Any:
     """Return a host of the inventory by its name."""
     return testinfra.get_host(f"ansible://{name}?ansible_inventory={INVENTORY}")
+
+
+def addresses() -> dict[str, str]:
+    """Return the address of every host of the inventory."""
+    hosts = InventoryManager(DataLoader(), sources=[str(INVENTORY)]).get_hosts("all")
+    return {host.name: host.vars["ansible_host"] for host in hosts}

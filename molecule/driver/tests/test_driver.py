@@ -6,15 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import testinfra
+from control import INVENTORY, machine
 
 HERE = Path(__file__).resolve().parents[1]
-INVENTORY = HERE / "inventory"
 PACKAGES = ("nvidia-kernel-open-dkms", "nvidia-driver-cuda", "nvidia-persistenced", "nvidia-fabricmanager-580")
-
-
-def machine(name):
-    return testinfra.get_host(f"ansible://{name}?ansible_inventory={INVENTORY}")
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import control
 import pytest
-import testinfra
-from ansible.inventory.manager import InventoryManager
-from ansible.parsing.dataloader import DataLoader
 
 SCENARIO = Path(__file__).resolve().parents[1]
 NAME = "llm.test"
@@ -158,14 +156,13 @@ def tokens_of(response: http.client.HTTPResponse) -> int:
 @pytest.fixture(scope="session")
 def addresses() -> dict[str, str]:
     """Address of every host of the lab."""
-    inventory = InventoryManager(DataLoader(), sources=[str(SCENARIO / "inventory")])
-    return {host.name: host.vars["ansible_host"] for host in inventory.get_hosts("all")}
+    return control.addresses()
 
 
 @pytest.fixture(scope="session")
 def guest() -> Callable[[str], Any]:
     """Return a host of the lab by its name."""
-    return lambda name: testinfra.get_host(f"ansible://{name}", ansible_inventory=str(SCENARIO / "inventory"))
+    return control.machine
 
 
 @pytest.fixture(scope="session")

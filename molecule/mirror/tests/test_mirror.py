@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
+from control import INVENTORY, machine
 
 SCENARIO = Path(__file__).resolve().parents[1]
 ROOT = SCENARIO.parents[1]
-INVENTORY = SCENARIO / "inventory"
 WORK = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 HOME = "/srv/models/acme/large"
 MIRROR = ROOT / "playbooks/mirror.yml"
@@ -32,10 +31,6 @@ try:
 except urllib.error.HTTPError as error:
     print(error.code)
 """
-
-
-def host_named(name: str) -> Any:
-    return testinfra.get_host(f"ansible://{name}?ansible_inventory={INVENTORY}")
 
 
 def start(playbook: Path, limit: str, **variables: Any) -> subprocess.Popen[str]:
@@ -83,21 +78,21 @@ def local_sums() -> list[str]:
 
 @pytest.fixture(scope="module")
 def depot() -> Any:
-    return host_named("depot")
+    return machine("depot")
 
 
 @pytest.fixture(scope="module")
 def commit() -> str:
-    return host_named("alpha").check_output(f"cat {HOME}/.refs.json").split('"')[3]
+    return machine("alpha").check_output(f"cat {HOME}/.refs.json").split('"')[3]
 
 
 def test_two_hosts_took_one_copy_from_the_hub(commit: str) -> None:
     assert size_bytes() > 120_000_000
     assert 0.99 < sent_bytes() / size_bytes() <= 1.1
     for name in ("alpha", "beta"):
-        assert sums(host_named(name), f"{HOME}/{commit}") == local_sums()
+        assert sums(machine(name), f"{HOME}/{commit}") == local_sums()
         # The Hub stated the hashes.
-        manifest = json.loads(host_named(name).file(f"{HOME}/{commit}/.llm-serving.json").content_string)
+        manifest = json.loads(machine(name).file(f"{HOME}/{commit}/.llm-serving.json").content_string)
         assert manifest["endpoint"].endswith(":8094")
 
 
@@ -138,7 +133,7 @@ def test_a_cache_that_the_disk_cannot_hold_is_refused() -> None:
 
 def test_a_mirror_that_freezes_in_the_middle_is_left_for_the_hub(depot: Any, commit: str) -> None:
     """Its cache is empty, so that what it sends comes at the Hub's rate, and there is a middle."""
-    host = host_named("alpha")
+    host = machine("alpha")
     host.check_output(f"rm -r {HOME}/{commit}")
     run = start(FETCH, "alpha", models_stall_timeout=3)
     begun = f"find {HOME}/.{commit}.part -name '*.safetensors' -size +1M | grep -q ."
@@ -157,7 +152,7 @@ def test_a_mirror_that_freezes_in_the_middle_is_left_for_the_hub(depot: Any, com
 
 
 def test_a_dead_mirror_is_told_and_the_hub_serves(depot: Any, commit: str) -> None:
-    host = host_named("beta")
+    host = machine("beta")
     host.check_output(f"rm -r {HOME}/{commit}")
     depot.check_output("systemctl stop llm-mirror")
     output = play(FETCH, "beta")
@@ -169,8 +164,8 @@ def test_a_dead_mirror_is_told_and_the_hub_serves(depot: Any, commit: str) -> No
 def test_the_firewall_lets_engines_reach_the_mirror_and_nobody_else() -> None:
     output = play(ROOT / "playbooks/gateway.yml", "depot:alpha")
     assert "depot" in output
-    host, outsider = host_named("alpha"), host_named("gamma")
-    address = host_named("depot").ansible.get_variables()["ansible_host"]
+    host, outsider = machine("alpha"), machine("gamma")
+    address = machine("depot").ansible.get_variables()["ansible_host"]
     knock = f"import socket; socket.create_connection(('{address}', 8090), 5).close()"
     # alpha is in the group ollama.
     assert host.run(f'python3 -c "{knock}"').rc == 0
@@ -183,7 +178,7 @@ def test_the_firewall_lets_engines_reach_the_mirror_and_nobody_else() -> None:
 def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A site's own authority, which alpha trusts, and a certificate of the mirror's address."""
     folder = tmp_path_factory.mktemp("tls")
-    address = host_named("depot").ansible.get_variables()["ansible_host"]
+    address = machine("depot").ansible.get_variables()["ansible_host"]
     new = [
         "openssl",
         "req",
@@ -200,7 +195,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     leaf = ["-addext", f"subjectAltName=IP:{address}", "-addext", "basicConstraints=critical,CA:FALSE"]
     signed = ["-CA", "ca.crt", "-CAkey", "ca.key", "-keyout", "tls.key", "-out", "tls.crt"]
     subprocess.run([*new, "-subj", "/CN=depot", *leaf, *signed], cwd=folder, check=True)
-    host_named("alpha").check_output(f"echo '{(folder / 'ca.crt').read_text()}' > /etc/ssl/site.pem")
+    machine("alpha").check_output(f"echo '{(folder / 'ca.crt').read_text()}' > /etc/ssl/site.pem")
     return {
         "mirror_tls_certificate": (folder / "tls.crt").read_text(),
         "mirror_tls_key": (folder / "tls.key").read_text(),
@@ -210,7 +205,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_a_gated_model_comes_through_a_mirror_with_tls_to_those_with_a_token(depot: Any, tls: dict[str, str]) -> None:
     output = play(MIRROR, "depot", **tls)
     assert "PRIVATE KEY" not in output
-    host = host_named("alpha")
+    host = machine("alpha")
     wish = {
         "models_list": [{"name": "it", "model": "acme/gated"}],
         "models_hub_token": TOKEN,
@@ -233,7 +228,7 @@ def test_a_gated_model_comes_through_a_mirror_with_tls_to_those_with_a_token(dep
 
 
 def test_a_mirror_whose_certificate_nobody_vouches_for_is_left(tls: dict[str, str]) -> None:
-    host = host_named("alpha")
+    host = machine("alpha")
     host.check_output("rm -r /srv/models/acme/gated")
     wish = {"models_list": [{"name": "it", "model": "acme/gated"}], "models_hub_token": TOKEN, **tls}
     output = play(FETCH, "alpha", **wish)
@@ -244,12 +239,12 @@ def test_a_mirror_whose_certificate_nobody_vouches_for_is_left(tls: dict[str, st
 
 def test_models_come_by_a_disk_where_there_is_no_hub(commit: str) -> None:
     play(ROOT / "playbooks/export.yml", "beta", export_hosts="beta", export_dir="/media/disk")
-    tool, lab = str(ROOT / "tools/testhost"), host_named("gamma").ansible.get_variables()["testhost_lab"]
+    tool, lab = str(ROOT / "tools/testhost"), machine("gamma").ansible.get_variables()["testhost_lab"]
     pack = [tool, "exec", lab, "beta", "--", "tar", "-C", "/media", "-c", "disk"]
     unpack = [tool, "exec", lab, "gamma", "--", "tar", "-C", "/media", "-x"]
     with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
         subprocess.run(unpack, stdin=packed.stdout, check=True)
-    host = host_named("gamma")
+    host = machine("gamma")
     host.check_output("ip route delete default")
     before = (WORK / "hub/requests.jsonl").stat().st_size
     arguments = {"models_import_dir": "/media/disk", "models_hub_endpoint": "https://huggingface.co"}

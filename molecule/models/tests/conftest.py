@@ -11,22 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
+from control import INVENTORY, machine
 
 SCENARIO = Path(__file__).resolve().parents[1]
 ROOT = SCENARIO.parents[1]
-INVENTORY = SCENARIO / "inventory"
 TOKEN = "hf_molecule_not_to_be_seen"  # noqa: S105 - opens nothing but the test's server
 PLAYBOOK = SCENARIO / "converge.yml"
 
 
-def host_named(name: str) -> Any:
-    return testinfra.get_host(f"ansible://{name}?ansible_inventory={INVENTORY}")
-
-
 @pytest.fixture(scope="session")
 def gateway() -> str:
-    return host_named("alpha").ansible.get_variables()["testhost_gateway"]
+    return machine("alpha").ansible.get_variables()["testhost_gateway"]
 
 
 def play(limit: str, *arguments: str, **variables: Any) -> subprocess.Popen[str]:

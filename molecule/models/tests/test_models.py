@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TOKEN, HubServer, host_named, play, wait_until
+from conftest import TOKEN, HubServer, play, wait_until
+from control import machine
 
 SHARD = "model-00003-of-00004.safetensors"
 SLOW = ["--limit-rate", "2000000"]
@@ -17,7 +18,7 @@ SLOW = ["--limit-rate", "2000000"]
 
 @pytest.fixture(params=["alpha", "beta"])
 def host(request: pytest.FixtureRequest) -> Any:
-    return host_named(request.param)
+    return machine(request.param)
 
 
 def snapshot(host: Any, repo: str) -> str:
@@ -85,7 +86,7 @@ def test_the_timer_names_what_is_corrupt_and_tells_the_node_exporter(host: Any) 
 
 @pytest.mark.parametrize("hub", [SLOW], indirect=True)
 def test_killed_in_the_middle_then_completed_without_fetching_anything_twice(hub: HubServer) -> None:
-    host = host_named("alpha")
+    host = machine("alpha")
     home = "/srv/models/acme/large"
     run = play("alpha", **wish(hub, models_max_workers=2))
 
@@ -132,7 +133,7 @@ print(pid)
 
 @pytest.mark.parametrize("hub", [SLOW], indirect=True)
 def test_a_lost_connection_loses_nothing_that_came(hub: HubServer) -> None:
-    host = host_named("beta")
+    host = machine("beta")
     home = "/srv/models/acme/large"
     run = play("beta", **wish(hub, models_max_workers=2))
     wait_until(lambda: host.run(f"find {home} -name '*.safetensors' -size +1M | grep -q .").rc == 0)
@@ -167,7 +168,7 @@ def test_a_person_can_watch(hub: HubServer) -> None:
 
 
 def test_a_flipped_bit_is_named_and_that_file_alone_comes_again(hub: HubServer) -> None:
-    host = host_named("beta")
+    host = machine("beta")
     run = play("beta", **wish(hub))
     output = run.communicate(timeout=120)[0]
     assert run.returncode == 0, output
@@ -194,7 +195,7 @@ def test_a_flipped_bit_is_named_and_that_file_alone_comes_again(hub: HubServer) 
 
 
 def test_a_token_opens_a_gated_model_and_is_nowhere_to_be_seen(hub: HubServer) -> None:
-    host = host_named("beta")
+    host = machine("beta")
     refused = play("beta", **wish(hub, "acme/gated"))
     output = refused.communicate(timeout=120)[0]
     assert refused.returncode != 0
@@ -215,7 +216,7 @@ def test_unpinned_code_is_refused_before_anything_happens(hub: HubServer) -> Non
     output = run.communicate(timeout=120)[0]
     assert run.returncode != 0
     assert "Set revision to a commit" in output
-    assert host_named("alpha").run("test -e /srv/models/acme/other").rc != 0
+    assert machine("alpha").run("test -e /srv/models/acme/other").rc != 0
 
 
 def test_an_unknown_key_is_refused(hub: HubServer) -> None:
@@ -226,7 +227,7 @@ def test_an_unknown_key_is_refused(hub: HubServer) -> None:
 
 
 def test_a_model_is_removed_by_its_entry(hub: HubServer) -> None:
-    host = host_named("alpha")
+    host = machine("alpha")
     assert play("alpha", **wish(hub)).wait(timeout=120) == 0
     gone = play("alpha", models_list=[{"model": "acme/large", "state": "absent"}])
     output = gone.communicate(timeout=120)[0]

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import control
 import pytest
-import testinfra
-from ansible.inventory.manager import InventoryManager
-from ansible.parsing.dataloader import DataLoader
 
 SCENARIO = Path(__file__).resolve().parents[1]
 # Paid only by a run that fails: a machine that has much else to do is slow, not wrong.
@@ -79,13 +77,12 @@ def wait(condition: Callable[[], Any], what: Callable[[], str]) -> Any:
 @pytest.fixture(scope="session")
 def addresses() -> dict[str, str]:
     """Address of every host of the lab."""
-    inventory = InventoryManager(DataLoader(), sources=[str(SCENARIO / "inventory")])
-    return {host.name: host.vars["ansible_host"] for host in inventory.get_hosts("all")}
+    return control.addresses()
 
 
 @pytest.fixture(scope="session")
 def guest() -> Callable[[str], Any]:
-    return lambda name: testinfra.get_host(f"ansible://{name}", ansible_inventory=str(SCENARIO / "inventory"))
+    return control.machine
 
 
 @pytest.fixture(scope="session")
