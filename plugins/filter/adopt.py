@@ -11,38 +11,6 @@ from typing import Any
 
 import yaml
 
-DOCUMENTATION = r"""
-name: adopt_report
-version_added: 0.1.0
-short_description: Say what M(llm.serving.adopt) found on a host
-description:
-  - Returns the table of what was found and what it becomes, the variables for the inventory, and what there is to know.
-positional: _input, host
-options:
-  _input:
-    description: The result of M(llm.serving.adopt).
-    type: dict
-    required: true
-  host:
-    description: The host's name in the inventory.
-    type: str
-    required: true
-author:
-  - The llm.serving maintainers
-"""
-
-EXAMPLES = r"""
-- name: Say what it becomes
-  ansible.builtin.debug:
-    msg: "{{ found | llm.serving.adopt_report(inventory_hostname) }}"
-"""
-
-RETURN = r"""
-_value:
-  description: Text of several lines.
-  type: str
-"""
-
 WIDTH = 110
 
 

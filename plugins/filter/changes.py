@@ -10,35 +10,6 @@ from typing import Any
 
 from ansible_collections.llm.serving.plugins.module_utils.changes import batches, states
 
-DOCUMENTATION = r"""
-name: failure_text
-version_added: 0.1.0
-short_description: Say why a task failed
-description:
-  - Returns what a module said, of a loop what it said about each item that failed, with the last lines of a journal
-    where the module returned some.
-positional: _input
-options:
-  _input:
-    description: The result, such as C(ansible_failed_result).
-    type: dict
-    required: true
-author:
-  - The llm.serving maintainers (@llm-serving)
-"""
-
-EXAMPLES = r"""
-- name: Say what failed
-  ansible.builtin.debug:
-    msg: "{{ ansible_failed_result | llm.serving.failure_text }}"
-"""
-
-RETURN = r"""
-_value:
-  description: Why it failed.
-  type: str
-"""
-
 JOURNAL_LINES = 10
 
 

@@ -14,7 +14,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils.gateway.clients import maps
 from ..module_utils.gateway.discover import routes
 from ..module_utils.gateway.errors import GatewayError
-from ..module_utils.gateway.routes import backends
+from ..module_utils.gateway.routes import backends as grouped
 from ..module_utils.gateway.settings import problems
 
 
@@ -31,15 +31,15 @@ def gateway_routes(
 def gateway_backends(routes: Sequence[Mapping[str, Any]], mixed: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Group routes into one backend for each model; those named in mixed may be on both engines."""
     try:
-        return [backend.as_dict() for backend in backends(routes, mixed)]
+        return [backend.as_dict() for backend in grouped(routes, mixed)]
     except GatewayError as error:
         raise AnsibleFilterError(str(error)) from error
 
 
-def gateway_maps(clients: Sequence[Mapping[str, Any]], backends_: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def gateway_maps(clients: Sequence[Mapping[str, Any]], backends: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return the text of each map file, for clients and the backends that gateway_backends returned."""
     try:
-        return asdict(maps(clients, {backend["model"]: backend["name"] for backend in backends_}))
+        return asdict(maps(clients, {backend["model"]: backend["name"] for backend in backends}))
     except GatewayError as error:
         raise AnsibleFilterError(str(error)) from error
 

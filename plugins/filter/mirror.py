@@ -10,43 +10,6 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-DOCUMENTATION = r"""
-name: mirror_urls
-version_added: 0.1.0
-short_description: Name the mirrors that a host fetches models through
-description:
-  - Returns the URLs that C(models_mirror) means, in the order of the inventory's group C(mirror).
-positional: _input, groups, hostvars
-options:
-  _input:
-    description: V(auto) is every host of the group C(mirror), V(none) is no mirror, anything else is a URL.
-    type: str
-    required: true
-  groups:
-    description: The inventory's groups.
-    type: dict
-    required: true
-  hostvars:
-    description: The hosts' variables. C(mirror_url) wins over C(ansible_host) and C(mirror_port).
-    type: dict
-    required: true
-author:
-  - The llm.serving maintainers
-"""
-
-EXAMPLES = r"""
-- name: Show the mirrors
-  ansible.builtin.debug:
-    msg: "{{ models_mirror | llm.serving.mirror_urls(groups, hostvars) }}"
-"""
-
-RETURN = r"""
-_value:
-  description: URLs.
-  type: list
-  elements: str
-"""
-
 GROUP = "mirror"
 DEFAULT_PORT = 8090
 

@@ -11,40 +11,6 @@ from typing import Any
 from ansible_collections.llm.serving.plugins.module_utils.hub.errors import ModelError
 from ansible_collections.llm.serving.plugins.module_utils.hub.names import check_repo, check_revision, is_commit
 
-DOCUMENTATION = r"""
-name: models_result
-version_added: 0.1.0
-short_description: Sum up what became of a list of models
-description:
-  - Returns a dictionary from each entry's name to what C(llm.serving.hf_model) said about it.
-positional: _input, results
-options:
-  _input:
-    description: What C(llm.serving.models_wanted) made of the list.
-    type: list
-    elements: dict
-    required: true
-  results:
-    description: The registered results of the loop over it.
-    type: list
-    elements: dict
-    required: true
-author:
-  - The llm.serving maintainers
-"""
-
-EXAMPLES = r"""
-- name: Keep the result
-  ansible.builtin.set_fact:
-    models_result: "{{ wanted | llm.serving.models_result(fetched.results) }}"
-"""
-
-RETURN = r"""
-_value:
-  description: The models by name.
-  type: dict
-"""
-
 KEPT = ("path", "repo", "commit", "size_bytes", "download_bytes", "downloaded_bytes", "fetched", "corrupt", "verified")
 DEFAULTS: Mapping[str, Any] = {
     "revision": None,

@@ -8,36 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-DOCUMENTATION = r"""
-name: plan_sources
-version_added: 0.1.0
-short_description: Say where models come from
-description:
-  - Returns name, model and revision of each entry, for C(llm.serving.model_facts).
-positional: _input
-options:
-  _input:
-    description: What C(llm.serving.vllm_models_list) made of C(vllm_models).
-    type: list
-    elements: dict
-    required: true
-author:
-  - The llm.serving maintainers (@llm-serving)
-"""
-
-EXAMPLES = r"""
-- name: Describe the models that are there
-  llm.serving.model_facts:
-    models: "{{ vllm_models | llm.serving.vllm_models_list | llm.serving.plan_sources }}"
-"""
-
-RETURN = r"""
-_value:
-  description: One dictionary per model.
-  type: list
-  elements: dict
-"""
-
 
 def plan_sources(models: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Return name, model and revision of each entry."""

@@ -12,54 +12,6 @@ from typing import Any
 from ansible_collections.llm.serving.plugins.module_utils.engines import entries, installed, members, options, tables
 from ansible_collections.llm.serving.plugins.module_utils.sizing import recalibration
 
-DOCUMENTATION = r"""
-name: vllm_problems
-version_added: 0.1.0
-short_description: Tell what is wrong with a list of vLLM models
-description:
-  - Returns a sentence for every unknown key (with the nearest one that there is), every name or port that appears
-    twice, every name that cannot name a unit, and every port that somebody else listens on.
-positional: _input, known, host, here, fleet
-options:
-  _input:
-    description: The value of C(vllm_models).
-    type: list
-    elements: dict
-    required: true
-  known:
-    description: The keys that an entry may have. The default is those of C(vllm_models).
-    type: list
-    elements: str
-  host:
-    description: C(ansible_facts.vllm), to look at who has the ports as well.
-    type: dict
-  here:
-    description: The host's name in the inventory, to look at the members of shared models as well.
-    type: str
-  fleet:
-    description: The hosts that may be members.
-    type: list
-    elements: str
-author:
-  - The llm.serving maintainers (@llm-serving)
-"""
-
-EXAMPLES = r"""
-- name: Refuse a list that cannot work
-  ansible.builtin.assert:
-    that: problems == []
-    fail_msg: "{{ problems | join('\n') }}"
-  vars:
-    problems: "{{ vllm_models | llm.serving.vllm_problems(['name', 'model', 'port']) }}"
-"""
-
-RETURN = r"""
-_value:
-  description: What is wrong, one sentence each.
-  type: list
-  elements: str
-"""
-
 
 def vllm_problems(
     models: Sequence[Mapping[str, Any]],

@@ -33,13 +33,16 @@ def role_options() -> dict[str, dict[str, Any]]:
 @functools.cache
 def documentation(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the options that a module or filter documents, and its return values."""
-    path = next(path for folder in ("modules", "filter") if (path := ROOT / "plugins" / folder / f"{name}.py").exists())
-    text = path.read_text("utf-8")
-    found = {
-        part: yaml.safe_load(match[1])
-        for part in ("DOCUMENTATION", "RETURN")
-        if (match := re.search(rf'^{part} = r?"""(.*?)"""', text, re.MULTILINE | re.DOTALL))
-    }
+    sidecar = ROOT / "plugins" / "filter" / f"{name}.yml"
+    if sidecar.exists():
+        found = read_yaml(sidecar)
+    else:
+        text = (ROOT / "plugins" / "modules" / f"{name}.py").read_text("utf-8")
+        found = {
+            part: yaml.safe_load(match[1])
+            for part in ("DOCUMENTATION", "RETURN")
+            if (match := re.search(rf'^{part} = r?"""(.*?)"""', text, re.MULTILINE | re.DOTALL))
+        }
     return found["DOCUMENTATION"].get("options", {}), found.get("RETURN", {})
 
 
