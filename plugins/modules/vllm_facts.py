@@ -148,7 +148,6 @@ ansible_facts:
         python_version: 3.11.2
         machine: x86_64
         distribution: {id: debian, version: "12", family: debian, problem: ""}
-        package_manager: apt
         memory_total_bytes: 540000000000
         memory_available_bytes: 520000000000
         cpu_count: 64
@@ -251,7 +250,6 @@ def gather(module: AnsibleModule) -> dict[str, Any]:
         "python_version": python_version(module),
         "machine": platform.machine(),
         "distribution": distribution_facts(),
-        "package_manager": "dnf" if shutil.which("dnf") else "apt",
         "memory_total_bytes": memory["MemTotal"],
         "memory_available_bytes": memory["MemAvailable"],
         "cpu_count": len(os.sched_getaffinity(0)),

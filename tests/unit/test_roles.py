@@ -47,6 +47,19 @@ def test_defaults_are_the_specified_ones(role: Path) -> None:
     assert (differing, unstated) == (set(), set())
 
 
+def test_families_of_distributions_differ_in_the_same_things(role: Path) -> None:
+    """A variable that one family's file lacks would be missed on the hosts that nobody tests."""
+    families = {path.stem: read(path) for path in role.glob("vars/*.yml") if path.stem != "main"}
+    if families:
+        assert set(families) == {"Debian", "RedHat"}
+        assert shape(families["Debian"]) == shape(families["RedHat"])
+
+
+def shape(value: Any) -> Any:
+    """Return the keys of a dictionary, however deep, and the types of what it holds."""
+    return {key: shape(inner) for key, inner in value.items()} if isinstance(value, dict) else type(value)
+
+
 def test_names_carry_the_role(role: Path) -> None:
     prefix = f"{role.name.lstrip('_')}_"
     assert [name for name in options(role) if not name.startswith(prefix)] == []
