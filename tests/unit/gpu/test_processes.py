@@ -18,7 +18,7 @@ def test_child_that_hangs_is_given_up() -> None:
     started = time.monotonic()
     with pytest.raises(isolate.ChildTimeoutError):
         isolate.call(lambda: time.sleep(30), 0.2)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.usefixtures("quiet_crash")
@@ -45,7 +45,7 @@ def test_command_output() -> None:
 def test_command_that_hangs() -> None:
     started = time.monotonic()
     assert command.run(["sleep", "30"], 0.2).returncode is None
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
 
 
 def test_missing_command() -> None:

@@ -238,4 +238,5 @@ def test_a_check_of_a_hundred_files_costs_little_and_loads_little(tmp_path: Path
     assert json.loads(done.stdout)["verified"] == "quick"
     told = json.loads(done.stderr.splitlines()[-1])
     assert not {"concurrent.futures", "http.client", "huggingface_hub", "ssl"} & set(told["modules"])
-    assert told["seconds"] < 0.3
+    # Reading the files would take ten times as long; bench/models says how long it really is.
+    assert told["seconds"] < 1

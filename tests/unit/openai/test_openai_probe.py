@@ -60,7 +60,7 @@ def test_a_unit_that_died_ends_the_wait_and_says_why(monkeypatch: pytest.MonkeyP
     started = time.monotonic()
     with serving(Script()) as url:
         result = probe(url=url, unit="vllm@tiny.service", wait_seconds=600)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert result["failed"]
     assert result["failure"]["code"] == "shard_corrupt"
     assert "vllm@tiny.service is activating (auto-restart" in result["msg"]

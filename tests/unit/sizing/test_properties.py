@@ -53,7 +53,7 @@ def setups(draw: st.DrawFn) -> Setup:
 
 
 @given(setups(), st.integers(0, 100 * GIB))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_more_memory_never_gives_fewer_tokens(setup, more):
     less, larger = estimate(setup), estimate(replace(setup, total_bytes=setup.total_bytes + more))
     assert larger.expected.tokens >= less.expected.tokens
@@ -61,7 +61,7 @@ def test_more_memory_never_gives_fewer_tokens(setup, more):
 
 
 @given(setups(), st.integers(1, 100_000))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_longer_context_never_gives_more_concurrency(setup, longer):
     short = estimate(setup)
     long = estimate(replace(setup, max_model_len=setup.max_model_len + longer))
@@ -69,7 +69,7 @@ def test_a_longer_context_never_gives_more_concurrency(setup, longer):
 
 
 @given(setups())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_account_adds_up_and_the_floor_is_a_floor(setup):
     found = estimate(setup)
     account = found.account
@@ -81,7 +81,7 @@ def test_the_account_adds_up_and_the_floor_is_a_floor(setup):
 
 
 @given(setups(), st.integers(1, 512))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_larger_batch_never_leaves_more_cache(setup, more):
     larger = replace(
         setup,
@@ -113,7 +113,7 @@ DATA_CENTRE = sorted(name for name, card in KNOWN_CARDS.items() if card.vendor =
     st.integers(1, 8),
     st.integers(0, 4 * GIB),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_is_accepted_never_exceeds_the_devices(models, card, count, reserved):
     host = Host(devices=cards(card, count), reserved_bytes=reserved)
     wishes = parse_wishes([{"name": str(i), "model": f"/{i}", **wish} for i, (_, wish) in enumerate(models)])
@@ -140,7 +140,7 @@ def test_what_is_accepted_never_exceeds_the_devices(models, card, count, reserve
 
 
 @given(st.sampled_from([LLAMA_8B, QWEN_32B]), st.sampled_from(DATA_CENTRE), st.integers(1, 4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_plan_taken_as_wishes_gives_the_same_plan(config, card, count):
     host = Host(devices=cards(card, count))
     try:
@@ -165,7 +165,7 @@ CARDS_NEEDED = re.compile(r"which needs (\d+) such GPUs")
     st.integers(1, 4),
     st.integers(1, 2),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_first_remedy_of_a_refusal_works(config, card, count, replicas):
     wish = {"name": "m", "model": "/m", "replicas": replicas}
     try:
