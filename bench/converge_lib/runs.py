@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -54,7 +55,8 @@ class Runner:
             limit=",".join(hosts) or None,
             extravars=variables,
             envvars={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **self.environment},
-            ident="run",
+            # Under one name the runner would add the events of this run to those of the last.
+            ident=str(uuid.uuid4()),
             rotate_artifacts=1,
             quiet=True,
         )
