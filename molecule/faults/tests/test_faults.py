@@ -13,6 +13,7 @@ import pressure
 import pytest
 
 testinfra_hosts = ["ansible://door"]
+THREADS = {"OMP_NUM_THREADS": "1"}  # what the inventory has; a variable of the command line stands for all of it
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,21 @@ def test_a_hanging_api(engine, requests):
     requests.report("SIGSTOP of the API server", harmed.recovery_seconds(life, began))
 
 
+def test_a_broken_configuration(engine, requests, ansible):
+    """The engine does not start with it: the host goes back, and the other one is never touched."""
+    harmed, other = engine("left"), engine("right")
+    life, began = other.life(), time.monotonic()
+    run = ansible("ansible-playbook", "playbooks/vllm.yml", vllm_environment={**THREADS, "VLLM_LOGGING_LEVEL": "LOUD"})
+    assert run.returncode != 0
+    words = " ".join(run.stdout.split())
+    assert "The change of left failed. The host was put back to generation" in words
+    assert "LOUD" in words
+    assert other.life() == life
+    assert harmed.answers()
+    outcomes = requests.report("a broken configuration", time.monotonic() - began)
+    assert set(outcomes) == {"200"}
+
+
 def test_a_full_disk(engine, requests, ansible):
     """The change is refused, and what served goes on without a restart."""
     harmed = engine("left")
@@ -61,10 +77,9 @@ def test_a_full_disk(engine, requests, ansible):
         "cp -a /etc/vllm /root/etc-vllm && mount -t tmpfs -o size=64k,mode=0750 tmpfs /etc/vllm"
         " && chgrp vllm /etc/vllm && cp -a /root/etc-vllm/. /etc/vllm/ && ! dd if=/dev/zero of=/etc/vllm/.filler"
     )
+    changed = {**THREADS, "MALLOC_ARENA_MAX": "2"}
     try:
-        run = ansible(
-            "ansible-playbook", "playbooks/vllm.yml", "--limit", "left", vllm_environment={"MALLOC_ARENA_MAX": "2"}
-        )
+        run = ansible("ansible-playbook", "playbooks/vllm.yml", "--limit", "left", vllm_environment=changed)
     finally:
         harmed.host.check_output("umount /etc/vllm")
     assert run.returncode != 0
