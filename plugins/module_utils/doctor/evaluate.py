@@ -34,7 +34,7 @@ def diagnose_log(lines: Sequence[str], subject: str = "log") -> list[Finding]:
     found = []
     rules = VLLM_LOG_RULES if any(VLLM_LOG.search(line) for line in lines) else LOG_RULES
     decision = decide(lines, rules)
-    if decision and decision.rule:
+    if decision and decision.match:
         found.append(of_decision(decision, subject))
     else:
         plain = _first_shown(lines, rules, subject)

@@ -66,7 +66,8 @@ def of_rule(
 def of_decision(decision: Decision, subject: str, *, severity: str = "", target: str = "") -> Finding:
     """Make a finding of what a log says."""
     rule = decision.rule or rule_of("cause_not_in_log" if decision.is_pointer else "unknown")
-    depth = UNKNOWN_LOG if not decision.rule else KNOWN_LOG if rule.confidence == CERTAIN else GUESSED_LOG
+    known = decision.match is not None
+    depth = UNKNOWN_LOG if not known else KNOWN_LOG if rule.confidence == CERTAIN else GUESSED_LOG
     return of_rule(rule, subject, decision.line, depth, severity=severity, target=target, decision=decision)
 
 

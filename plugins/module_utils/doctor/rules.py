@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .areas import AREA_RULES
 from .rule import Rule
 from .rules_checks import CHECK_RULES
-from .rules_engine import BUILD_RULES, CARD_RULES, MEMORY_RULES, MODEL_RULES, START_RULES
+from .rules_engine import BUILD_RULES, CARD_RULES, MEMORY_RULES, MODEL_RULES, SETTING_RULES, START_RULES
 from .rules_host import GPU_RULES, LIMIT_RULES, SYSTEMD_RULES
 from .rules_serving import GATEWAY_RULES, OLLAMA_RULES
 
@@ -40,6 +41,7 @@ ENGINE_RULES = _once(
     *_of(BUILD_RULES, "system_too_old", "library_missing", "gpu_illegal_access"),
     *_of(CARD_RULES, *LINKS),
     *BUILD_RULES,
+    *SETTING_RULES,
     *SYSTEMD_RULES,
 )
 # That a runner died, or that a backend is down, follows from what the other rules know.
@@ -48,7 +50,7 @@ LOG_RULES = _once(
 )
 # The words of one engine's rules are also words of the other's log.
 VLLM_LOG_RULES = _once(*ENGINE_RULES, *LOG_RULES)
-ALL_RULES = (*LOG_RULES, *CHECK_RULES)
+ALL_RULES = (*LOG_RULES, *AREA_RULES, *CHECK_RULES)
 
 
 def rule_of(code: str) -> Rule:

@@ -13,7 +13,7 @@ START_RULES = (
     sign(
         "unknown_option",
         r"error: unrecognized arguments: (.+)|unexpected keyword argument '(\w+)'.*(?:EngineArgs|__init__)"
-        r"|(?:unknown|unrecognized|unsupported) (?:option|flag|argument)s?:? ['\"]?(--?[\w-]+)"
+        r"|(?<!fatal   : )(?:unknown|unrecognized|unsupported) (?:option|flag|argument)s?:? ['\"]?(--?[\w-]+)"
         r"|unknown flag: (\S+)|flag provided but not defined: (\S+)|error: invalid argument: (\S+)",
         "An option was set that this version of the engine does not have, or no longer has.",
         "This version of vLLM does not know {1}: correct the name in extra_args or remove it.",
@@ -104,6 +104,21 @@ MEMORY_RULES = (
         "max_model_len, gpu_memory_utilization, cpu_kv_cache_gib",
     ),
     sign(
+        "max_num_seqs_over_cache",
+        r"max_num_seqs \((\d+)\) exceeds available Mamba cache blocks \((\d+)\)",
+        "More requests are allowed at once than the cache has room for; each needs a block of its own.",
+        "Set max_num_seqs to {2} or less, or raise gpu_memory_utilization.",
+        "max_num_seqs, gpu_memory_utilization",
+    ),
+    sign(
+        "max_model_len_too_short",
+        r"(?:prompt|decoder prompt) \(length \d+\) is longer than the maximum model length of \d+"
+        r"|max_model_len .*smaller than the number of (?:text|multi-?modal) tokens",
+        "max_model_len is shorter than the longest input that the engine must be ready for, such as one picture.",
+        "Raise max_model_len, or allow fewer or smaller pictures (limit-mm-per-prompt in extra_args).",
+        "max_model_len, extra_args",
+    ),
+    sign(
         "no_kv_cache_memory",
         r"No available memory for the cache blocks|no (?:GPU )?memory (?:left )?for (?:the )?KV cache"
         r"|Available KV cache memory: -\d",
@@ -115,6 +130,7 @@ MEMORY_RULES = (
     sign(
         "cpu_memory_too_small",
         r"Available memory on node \d+ .*less than requested memory|Not enough (?:CPU )?memory.*CPU"
+        r"|Available memory on node \d+ .*less than desired CPU memory utilization"
         r"|cpu kv cache.*(?:exceed|larger)|Too large swap space",
         "The host has less free memory than the KV cache asks for.",
         "The host has less free memory than the KV cache asks for: lower cpu_kv_cache_gib or stop other services.",
@@ -123,7 +139,7 @@ MEMORY_RULES = (
     sign(
         "gpu_memory_taken",
         r"Free memory on device .* (?:is )?less than (?:the )?(?:desired GPU memory|engine's budget)"
-        r"|exceed the desired GPU memory utilization|Error in memory profiling"
+        r"|exceed the desired GPU memory utilization|Externally held weights on device|Error in memory profiling"
         r"|Initial free memory .*(?:current free memory|less than)",
         "Something else holds the GPU's memory already.",
         "Another process holds this GPU's memory: `nvidia-smi` shows which. Stop it, choose other GPUs, or lower"
@@ -132,9 +148,11 @@ MEMORY_RULES = (
     ),
     sign(
         "gpu_out_of_memory",
-        r"(?:CUDA|HIP|XPU|ROCm) (?:error: )?out of memory|OutOfMemoryError: (?!.*memory on the node)"
+        r"(?:CUDA|HIP|XPU|ROCm) (?:(?:driver )?error: )?out of memory|Triton Error \[\w+\]: out of memory"
+        r"|OutOfMemoryError: (?!.*(?:memory on the node|node running low))"
         r"|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|hipErrorOutOfMemory"
-        r"|CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)|warming up sampler with \d+ dummy requests"
+        r"|CUBLAS_STATUS_(?:ALLOC_FAILED|NOT_INITIALIZED)|CUDNN_STATUS_ALLOC_FAILED"
+        r"|warming up (?:sampler|pooler) .*dummy requests|NVML_SUCCESS == r INTERNAL ASSERT FAILED"
         r"|Cuda failure.*'out of memory'",
         "The GPU's memory did not suffice.",
         "The GPU's memory did not suffice: lower gpu_memory_utilization by 0.05, max_num_seqs or"
@@ -147,6 +165,7 @@ CARD_RULES = (
     sign(
         "gpu_too_new",
         r"CUDA capability sm_1\d\d\w? is not compatible|Value 'sm_1\d\d\w?' is not defined"
+        r"|No compiled \w+ .*(?:capability|SM):? 1\d\d\b"
         r"|unsupported gpu architecture '(?:compute|sm)_1\d\d\w?'"
         r"|(?:sm_1\d\d\w?|Blackwell).*(?:not (?:yet )?supported by)",
         "The card is newer than what this build of the engine, or the CUDA tools beside it, was compiled for.",
@@ -169,10 +188,41 @@ CARD_RULES = (
         r"|only supported (?:on|in) (?:Ampere|Ada|Hopper|Blackwell|FlashAttention [34])"
         r"|requires building with sm version|is for sm\d+\S*, but was built for|is_fa_version_supported"
         r"|No valid attention backend.*compute capability not supported"
-        r"|not supported on .*compute capability|FlashAttention only supports Ampere|device kernel image is invalid",
+        r"|not supported on .*compute capability|FlashAttention only supports Ampere|device kernel image is invalid"
+        r"|No compiled \w+ .*(?:capability|SM):? \d\d\b|requires GPUs with sm\d+|only supported on \w+ devices"
+        r"|GPU architecture \S+ is too old",
         "The card is too old for this dtype, quantization or build of the engine.",
         "This GPU is too old for that dtype, quantization or engine: set dtype to half, or choose another checkpoint.",
         "dtype, vllm_version",
+    ),
+    sign(
+        "amd_gpu_unsupported",
+        r"TensileLibrary\S*: .*(?:No such file|Illegal seek)|amdgpu is not supported|no rocblas support for gfx"
+        r"|HSA_STATUS_ERROR_INVALID_ISA|amdgpu too old",
+        "This AMD card is none of those that ROCm has kernels for.",
+        "Set HSA_OVERRIDE_GFX_VERSION in the engine's environment to the nearest kind that is supported (10.3.0"
+        " for RDNA 2,"
+        " 11.0.0 for RDNA 3), use Vulkan, or another card.",
+        "ollama_environment (HSA_OVERRIDE_GFX_VERSION), vllm_environment",
+    ),
+    sign(
+        "gpu_busy",
+        r"CUDA-capable device(?:s|\(s\)) (?:is/)?are busy or unavailable|cudaErrorDevicesUnavailable"
+        r"|CUDA_ERROR_DEVICE_UNAVAILABLE",
+        "The card takes no further process: another one holds it in exclusive mode, or it hangs.",
+        "`nvidia-smi -q -d COMPUTE` shows the mode and the processes: stop the other one, or set the mode to Default"
+        " (`nvidia-smi -c 0`); if nothing runs there, reset the card.",
+        "vllm_environment (CUDA_VISIBLE_DEVICES)",
+    ),
+    sign(
+        "visible_devices",
+        r"invalid literal for int\(\) with base 10: '(?:GPU|MIG)-|Non-integer device ID"
+        r"|visible device ordinal \d+ is out of range|--device-ids index \d+ is out of range"
+        r"|Inconsistent GPU visibility env vars|Invalid device id",
+        "CUDA_VISIBLE_DEVICES names a card in a way that this engine does not read, or one that is not there.",
+        "Name the cards by their numbers as `nvidia-smi -L` counts them (older vLLM reads no UUIDs, those of MIG"
+        " devices included), or leave the choice to the plan.",
+        "vllm_environment (CUDA_VISIBLE_DEVICES)",
     ),
     sign(
         "no_gpu",
@@ -181,7 +231,9 @@ CARD_RULES = (
         r"|No HIP GPUs|no ROCm-capable device|cudaErrorNoDevice|CUDA_ERROR_NO_DEVICE"
         r"|CUDA_ERROR_INVALID_DEVICE|NVML_ERROR_NO_PERMISSION"
         r"|CUDA_VISIBLE_DEVICES is set to empty|CUDA unknown error|Torch not compiled with CUDA enabled"
-        r"|device\(s\) is/are busy or unavailable|Unexpected error from cudaGetDeviceCount|NVMLError_\w+"
+        r"|Unexpected error from cudaGetDeviceCount|NVMLError_\w+"
+        r"|CUDA error: (?:initialization error|operation not permitted)$"
+        r"|Device string must not be empty|Current node has no GPU available"
         r"|Failed to initialize NVML",
         "The engine sees no usable GPU.",
         "The engine sees no usable GPU: check `nvidia-smi`, CUDA_VISIBLE_DEVICES and the unit's PrivateDevices.",
@@ -200,7 +252,7 @@ CARD_RULES = (
         "not_divisible",
         r"(\d+) is not divisible by (\d+)|parallel size \d+ must be divisible"
         r"|must be divisible by (?:the )?tensor.parallel"
-        r"|not divisible by (?:weight quantization block|tensor parallel|tp)"
+        r"|not divisible by\s+(?:weight quantization block|tensor parallel|tp|min_thread)"
         r"|not aligned with the quantized weight shape",
         "A dimension of the model cannot be shared out evenly over so many GPUs.",
         "Choose another tensor_parallel_size: a smaller power of two, with pipeline_parallel_size for the rest.",
@@ -217,12 +269,57 @@ CARD_RULES = (
         "tensor_parallel_size",
     ),
     sign(
+        "parallelism_unsupported",
+        r"(?:Pipeline|Tensor|Expert|Data|Context)[ -]parallel(?:ism)? is not supported"
+        r"|does not support (?:pipeline|tensor|expert|data|context)[ -]parallel",
+        "This model cannot be shared out in that way.",
+        "Set pipeline_parallel_size to 1 and share the model out by tensor_parallel_size alone, or the other way"
+        " round.",
+        "pipeline_parallel_size, tensor_parallel_size",
+    ),
+    sign(
+        "numa_forbidden",
+        r"numa_migrate_pages failed|(?:set_mempolicy|setting membind|mbind): Operation not permitted",
+        "The service may not choose the memory that it uses (NUMA), as in a container without CAP_SYS_NICE.",
+        "Set VLLM_CPU_OMP_THREADS_BIND to nobind in the model's environment, or give the unit CAP_SYS_NICE.",
+        "vllm_environment (VLLM_CPU_OMP_THREADS_BIND), vllm_unit_settings (AmbientCapabilities)",
+        confidence=LIKELY,
+    ),
+    sign(
         "too_few_numa_nodes",
         r"(?:NUMA nodes?|memory nodes?|numa_nodes?).*(?:less|fewer|not enough|smaller|insufficient|>=|<|must)"
         r"|(?:not enough|insufficient|requires?).*(?:NUMA|memory) nodes?",
         "On a CPU each tensor-parallel rank wants a NUMA node of its own.",
         "On a CPU each tensor-parallel rank wants a NUMA node of its own: set tensor_parallel_size to 1.",
         "tensor_parallel_size",
+    ),
+    sign(
+        "node_address",
+        r"Every node should have a unique IP address|Unable to resolve hostname to a (?:\(local\) |local )?address"
+        r"|no socket interface found|Unable to find (?:interface|address) for:? |makeDeviceFor(?:Hostname|Interface)"
+        r"|ifa_addr|Bad NCCL_SOCKET_IFNAME",
+        "The ranks of this model do not know which of the host's addresses to use for each other.",
+        "Set VLLM_HOST_IP to the host's private address, GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to its interface;"
+        " the host's own name must resolve to it (/etc/hosts).",
+        "vllm_environment (VLLM_HOST_IP, GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME)",
+        confidence=LIKELY,
+    ),
+    sign(
+        "duplicate_gpu",
+        r"Duplicate GPU detected",
+        "Two ranks of the model were given the same card.",
+        "Let every rank see a card of its own: CUDA_VISIBLE_DEVICES, and tensor_parallel_size not above the number of"
+        " cards.",
+        "vllm_environment (CUDA_VISIBLE_DEVICES), tensor_parallel_size",
+    ),
+    sign(
+        "rdma",
+        r"\bibgda\b|nvshmem\w*.*(?:fail|error|abort)|NIXL_ERR|UCX +ERROR|DeepEP.*(?:fail|error|timeout)",
+        "The cards cannot use the RDMA network that they were told to use.",
+        "Look at the host's RDMA cards (`ibstat`), nvidia-peermem or DMA-BUF, and LimitMEMLOCK=infinity; or leave"
+        " all2all-backend and kv-transfer-config out of extra_args.",
+        "extra_args, vllm_unit_settings (LimitMEMLOCK)",
+        confidence=LIKELY,
     ),
     sign(
         "node_missing",
@@ -266,6 +363,7 @@ MODEL_RULES = (
         "gated_model",
         r"GatedRepoError|401 Client Error|403 Client Error|access to .* is restricted|awaiting a review"
         r"|Cannot access gated repo|You need to (?:be authenticated|have access)|must have access to it"
+        r"|403 Forbidden: .*gated|LocalTokenNotFoundError"
         r"|Invalid (?:username or password|user token|credentials in Authorization)|make sure to request access"
         r"|token.*(?:expired|invalid).*huggingface|Access to model .* is restricted|is gated\. You must",
         "The repository is gated or private, and no valid token was given.",
@@ -273,12 +371,22 @@ MODEL_RULES = (
         "models_token",
     ),
     sign(
+        "hub_certificate",
+        r"^(?!.*registry).*(?:SSLCertVerificationError|CERTIFICATE_VERIFY_FAILED|SSL certificate problem)",
+        "The Hub answers with a certificate that this host does not trust: a proxy between replaces it, or the host's"
+        " CA certificates are old.",
+        "Install the proxy's CA on the host, and name the bundle in SSL_CERT_FILE and REQUESTS_CA_BUNDLE of the"
+        " environment; or let models_hub_endpoint point at a mirror.",
+        "common_environment (SSL_CERT_FILE, REQUESTS_CA_BUNDLE), models_hub_endpoint",
+    ),
+    sign(
         "hub_unreachable",
         r"429 Client Error|Too Many Requests for url|huggingface\.co.*(?:Max retries|timed out|Name or service"
         r"|Connection refused|Temporary failure)|(?:Max retries exceeded|ReadTimeoutError"
         r"|ConnectTimeout).*huggingface"
         r"|couldn't connect to .*huggingface|LocalEntryNotFoundError.*(?:connection|internet)"
-        r"|Consistency check failed: file should be|hf_xet.*(?:error|fail)|CAS service error|^httpx\.\w+Error: "
+        r"|Consistency check failed: file should be|hf\.co.*(?:Max retries|timed out)|hf_xet.*(?:error|fail)"
+        r"|CAS service error|^httpx\.\w+Error: "
         r"|(?:50[0234]) (?:Server|Client) Error.*huggingface",
         "The Hub could not be reached, or broke off.",
         "Let the role fetch models beforehand; behind a proxy set common_environment, or models_hub_endpoint to a"
@@ -289,7 +397,8 @@ MODEL_RULES = (
         "shard_corrupt",
         r"SafetensorError|Error while deserializing header|InvalidHeader|HeaderTooLarge|MetadataIncompleteBuffer"
         r"|PytorchStreamReader failed|invalid load key, 'v'|header too (?:large|small)|incomplete metadata"
-        r"|UnpicklingError|unexpected EOF|checksum mismatch|corrupt(?:ed)? (?:file|shard|weights|model)"
+        r"|UnpicklingError|(?<!failed: )(?<!exceeded: )unexpected EOF|checksum mismatch"
+        r"|corrupt(?:ed)? (?:file|shard|weights|model)"
         r"|file not fully covered",
         "A weight file is truncated, damaged, or a git LFS pointer in its place.",
         "A weight file is truncated or no weight file at all: run the role with models_verify=full, it fetches what"
@@ -312,6 +421,8 @@ MODEL_RULES = (
         "weights_do_not_fit",
         r"Attempted to load weight|size mismatch for |KeyError: '(?:model|transformer|language_model|lm_head|layers"
         r"|visual|vision_\w+)\.[\w.]+'"
+        r"|KeyError: '(?:\w+\.)+(?:\w*weight\w*(?:\.\w+)*|bias|qzeros|scales|g_idx)'"
+        r"|start \(\d+\) \+ length \(\d+\) exceeds dimension size"
         r"|loaded_weight|There is no module or parameter named|Trying to load .* into a .* parameter"
         r"|(?:The size of tensor|shape) .*must match|no parameter named",
         "Weights and config.json are not of one model.",
@@ -335,6 +446,7 @@ MODEL_RULES = (
         r"|Unknown (?:model )?architecture"
         r"|cannot import name '\w+' from 'transformers|unknown model architecture|unsupported (?:model )?architecture"
         r"|rope_scaling.*(?:must|unknown|should)|KeyError: '(?:qwen|gemma|llama|mistral|deepseek|glm|phi|gpt)\w*'"
+        r"|GGUF model with architecture \w+ is not supported|Unknown gguf model_type"
         r"|Tokenizer class \w+ does not exist|Unknown RoPE scaling type|Unrecognized configuration class",
         "This vLLM, or the Transformers beside it, is older than the model's architecture.",
         "This vLLM does not know the model's architecture: choose a newer vllm_version or another model.",
@@ -370,7 +482,8 @@ MODEL_RULES = (
         r"|does not appear to have a file named config\.json|LocalEntryNotFoundError"
         r"|outgoing traffic has been disabled"
         r"|404 Client Error|FileNotFoundError.*config\.json"
-        r"|is not a local folder and is not a valid model|EntryNotFoundError"
+        r"|is not a local folder and is not a valid model|EntryNotFoundError|Can't load the configuration of"
+        r"|No supported config format found"
         r"|RevisionNotFoundError|Incorrect path_or_model_id|No such file or directory.*config\.json"
         r"|(?:model|path) .*does not exist|Please provide either the path to a local folder",
         "The model's path holds no model, or the name is none of the Hub's.",
@@ -382,6 +495,7 @@ MODEL_RULES = (
         r"Cannot find the config file for \w+|Quantization method specified in the model config"
         r"|Unknown quantization (?:method|type)|quantization method .* (?:is not supported|does not)"
         r"|quantization .*not supported|not supported.*quantization|Unsupported quantization"
+        r"|KeyError: 'quant_method'|is not supported for quantization method|[Nn]o quantization config"
         r"|(?:bitsandbytes|auto_?gptq|autoawq|compressed.tensors)\S* .*(?:install|required|not (?:found|installed))",
         "The checkpoint and the quantization asked for do not fit each other, or the card does not know the method.",
         "Remove `quantization`: vLLM reads the method from the checkpoint, and this checkpoint has no such one.",
@@ -403,7 +517,8 @@ MODEL_RULES = (
     ),
     sign(
         "batched_tokens",
-        r"max_num_batched_tokens.*(?:smaller|less|greater or equal|must)",
+        r"max_num_batched_tokens.*(?:smaller|less|greater or equal|must)"
+        r"|larger than max_num_batched_tokens|[Ii]ncrease max_num_batched_tokens",
         "A batch may hold fewer tokens than one request.",
         "Raise max_num_batched_tokens to max_model_len at least, or leave chunked prefill on.",
         "max_num_batched_tokens",
@@ -439,6 +554,43 @@ MODEL_RULES = (
         "Set max-lora-rank in extra_args to {1} at least.",
         "extra_args",
     ),
+    sign(
+        "lora_refused",
+        r"is unsupported LoRA weight|does not support LoRA|LoRA .*(?:not supported|must be)|adapter_config\.json"
+        r"|No adapter found for|While loading .*, expected target modules in|max_cpu_loras \(\d+\) must be"
+        r"|Loading lora .* failed",
+        "An adapter is not there, or is of a kind that the engine cannot use with this model.",
+        "Correct lora-modules in extra_args: a folder with adapter_config.json, made for exactly this model.",
+        "extra_args",
+        confidence=LIKELY,
+    ),
+    sign(
+        "dtype",
+        r"does not support float16|Unknown dtype:|Model dtype .* is not supported",
+        "The model cannot be computed in that dtype.",
+        "Remove dtype, or set it to bfloat16 or, on cards before Ampere, float32.",
+        "dtype",
+    ),
+    sign(
+        "wrong_task",
+        r"does not support [`']?--(?:runner|task|convert)|does not support the '\w+' task|Unsupported task: "
+        r"|do(?:es)? not support (?:embedding|generation|pooling|any pooling tasks|Embeddings|Transcriptions)"
+        r"|is not a? ?multimodal",
+        "The model is of another kind than what it is to serve as: text generation, embeddings, ranking.",
+        "Correct runner or convert in extra_args, or take a model of the kind that is wanted.",
+        "extra_args (runner)",
+    ),
+    sign(
+        "speculative_decoding",
+        r"(?:num_speculative_tokens|speculative_\w+|[Ss]peculative (?:decoding|model|method)|draft model|EAGLE|Eagle3?"
+        r"|\bMTP\b|Medusa).*(?:not (?:yet )?supported|unsupported|[Uu]nknown|requires?|must|only|incompatible"
+        r"|not compatible|should|was not provided|not a valid|cannot)"
+        r"|Unsupported speculative|Unknown speculative|[Tt]arget and draft model|support EAGLE3",
+        "The speculative decoding that was asked for does not fit this model, its draft model, or the other settings.",
+        "Remove speculative-config from extra_args to serve without; then correct it by what the line says.",
+        "extra_args (speculative-config)",
+        confidence=LIKELY,
+    ),
 )
 
 BUILD_RULES = (
@@ -457,12 +609,15 @@ BUILD_RULES = (
     ),
     sign(
         "toolchain",
-        r"cannot find -lcuda|working triton installation|Python\.h: No such file|Failed to find C compiler"
+        r"cannot find -l(?:cuda|nv)\w*|working triton installation|Python\.h: No such file|Failed to find C compiler"
         r"|nvcc.*not found"
         r"|Ninja is required|libcuda\.so cannot found|ptxas fatal|Could not find nvcc|CUDA_HOME .*not set"
         r"|CalledProcessError.*(?:gcc|cc|g\+\+|nvcc|ninja)|InvalidCxxCompiler|No working C\+\+ compiler"
+        r"|Ninja build failed|ninja: build stopped|nvcc fatal|cannot execute 'cc1plus'|Could not find CUDA installation"
+        r"|detected CUDA version \(\S+\) mismatches|command '\S*(?:gcc|g\+\+|cc|nvcc)' failed"
+        r"|DeepGEMM backend is not available"
         r"|Error building extension|fatal error: \S+\.h: No such file"
-        r"|No such file or directory: '(?:\S*/)?(?:ninja|nvcc|gcc|g\+\+|cc|c\+\+|ptxas)'",
+        r"|No such file or directory: '(?:\S*/)?(?:ninja|nvcc|gcc|g\+\+|cc|c\+\+|ptxas|cuobjdump)'",
         "The engine compiles kernels on this host, and the tools for that are missing.",
         "The engine compiles kernels on this host: install gcc and python3-dev, or set enforce_eager: true.",
         "vllm_packages, enforce_eager",
@@ -478,7 +633,7 @@ BUILD_RULES = (
     sign(
         "library_missing",
         r"cannot open shared object file|undefined symbol|ImportError|ModuleNotFoundError"
-        r"|version `GLIBC\S*' not found"
+        r"|version `GLIBC\S*' not found|numpy\.dtype size changed"
         r"|operator torchvision::nms does not exist|_OpNamespace|compiled using NumPy 1"
         r"|Tokenizer\w*'? (?:object )?has no attribute"
         r"|PackageNotFoundError|Failed to import \S+ because|error while loading shared libraries",
@@ -517,12 +672,25 @@ BUILD_RULES = (
     ),
     sign(
         "attention_backend",
-        r"No valid attention backend|attention backend .*(?:is not|not supported|invalid|cannot)"
+        r"No valid (?:\w+ )*attention backend|No valid (?:CPU )?MLA prefill backend|Selected backend \S+ is not valid"
+        r"|Cannot use \S+ backend|not supported for vit attention"
+        r"|attention backend .*(?:is not|not supported|invalid|cannot)"
         r"|[Hh]ead[_ ]size \S+ is not supported",
         "No attention backend takes this model, these settings and this card together.",
         "Remove attention-backend and kv_cache_dtype, and block-size from extra_args, or choose another dtype: the"
         " line says what each backend refused.",
         "extra_args, dtype",
+        confidence=LIKELY,
+    ),
+    sign(
+        "cuda_graphs",
+        r"CUDAGraphMode\.\w+ is not supported|No valid cudagraph sizes|cudaErrorStreamCapture\w*"
+        r"|operation not permitted when stream is capturing|operation failed due to a previous error during capture"
+        r"|piecewise CUDA graphs .*unavailable",
+        "The model's work could not be recorded as CUDA graphs.",
+        "Set enforce_eager: true to serve without graphs, or cudagraph_mode to PIECEWISE in compilation-config; an"
+        " error before it, such as memory that ran out, is the cause more often than not.",
+        "enforce_eager, extra_args (compilation-config)",
         confidence=LIKELY,
     ),
     sign(
@@ -551,5 +719,27 @@ BUILD_RULES = (
         "An engine process took too long to start: look at disk and network speed, raise VLLM_ENGINE_READY_TIMEOUT_S.",
         "vllm_environment (VLLM_ENGINE_READY_TIMEOUT_S)",
         confidence=POSSIBLE,
+    ),
+)
+
+# What is known of a failure that no rule knows: who refused, or where it happened.
+SETTING_RULES = (
+    sign(
+        "environment_refused",
+        r"Unknown vLLM environment variable detected|(VLLM_\w+) .*(?:appears to be a URI|must be)"
+        r"|Invalid value '.*' (?:for|in) (VLLM_\w+)|(VLLM_USE_\w+)=\S* is not supported"
+        r"|\b(VLLM_USE_V1)\b.*not supported",
+        "A variable of the environment has a value that the engine refuses, or none of that name is known.",
+        "Correct or remove the variable that the line names; in Kubernetes a service named vllm sets VLLM_PORT.",
+        "vllm_environment",
+    ),
+    sign(
+        "setting_refused",
+        r"validation errors? for \w*(?:Config|Args)\b|Invalid data.parallel launch options|are mutually exclusive"
+        r"|^(?:ValueError|AssertionError|TypeError|NotImplementedError): .*`?--[a-z][\w-]+",
+        "The engine refuses a setting, or a combination of settings.",
+        "Correct the setting that the line names: a key of its own in vllm_models, or one in extra_args.",
+        "vllm_models, extra_args",
+        confidence=LIKELY,
     ),
 )

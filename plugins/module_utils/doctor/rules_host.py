@@ -23,7 +23,7 @@ GPU_RULES = (
         r"NVIDIA driver on your system is too old|driver version is insufficient|cudaErrorInsufficientDriver"
         r"|unsupported (?:toolchain|PTX version)|CUDA_ERROR_UNSUPPORTED_PTX_VERSION"
         r"|forward compatibility was attempted on non supported HW"
-        r"|driver\s+(?:too old|is too old|needs to be updated)"
+        r"|(?<!AMD )driver\s+(?:too old|is too old|needs to be updated)"
         r"|requires? (?:a )?(?:newer|more recent) (?:nvidia )?driver|unsatisfied condition: (?:cuda|driver)"
         r"|update your GPU driver|Error 804",
         "The driver is older than the CUDA runtime that this engine was built for.",
@@ -136,7 +136,8 @@ GPU_RULES = (
     sign(
         "amd_driver",
         r"/dev/kfd.*(?:No such file|Permission denied|not)|ROCk module is NOT loaded|Unable to open /dev/kfd"
-        r"|amdgpu.*(?:version file missing|driver not)|hsa_init.*failed|HSA_STATUS_ERROR_OUT_OF_RESOURCES",
+        r"|amdgpu.*(?:version file missing|driver not)|AMD driver is too old|hsa_init.*failed"
+        r"|HSA_STATUS_ERROR_OUT_OF_RESOURCES",
         "ROCm cannot reach its kernel driver.",
         "Load amdgpu (`modprobe amdgpu`), and let the service's user into the groups render and video.",
     ),
@@ -212,7 +213,8 @@ LIMIT_RULES = (
         r"oom-kill|Out of memory: Killed|Memory cgroup out of memory|killed by the OOM killer|MemoryError\b"
         r"|failed to map segment from shared object|Cannot allocate memory|can't allocate memory"
         r"|Failed with result 'oom-kill'|std::bad_alloc"
-        r"|Ray.*(?:OutOfMemoryError|memory on the node)|Errno 12\b|signal: killed|exit code -9\b|exitcode: ?-9\b"
+        r"|Ray.*(?:OutOfMemoryError|memory on the node)|node running low on memory|Errno 12\b|signal: killed"
+        r"|exit code -9\b|exitcode: ?-9\b"
         r"|died with signal 9|Main process exited, code=killed, status=9/KILL|^Killed$",
         "The host's memory, or the unit's limit of it (MemoryMax), did not suffice: the kernel killed a process.",
         "The host ran out of memory: lower cpu_kv_cache_gib, serve fewer models on this host (Ollama:"

@@ -2,7 +2,8 @@
 
 An engine that dies prints several tracebacks: one per process, each raised again by the process above with
 «See root cause above» at the end. The decisive line is looked for in two steps: rules that know a failure and
-its remedy come first; where none matches, the first exception that does not merely point to another one is taken.
+its remedy come first; where none matches, the first exception that does not merely point to another one is taken,
+and where it was raised says at least what the engine was doing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from ..doctor.areas import area_of
 from ..doctor.rule import Rule, fill
 from ..doctor.rules import ENGINE_RULES
 from ..doctor.rules_host import GPU_RULES
@@ -30,6 +32,7 @@ POINTERS = re.compile(
     r"|Engine core proc \S* died|WorkerProc \S+ died|leaked (?:semaphore|shared_memory)",
     re.IGNORECASE,
 )
+STOPPING = re.compile(r"\[shutdown\] API server: shutdown triggered")
 # The last line of a traceback: a dotted exception name at the left margin, with or without a message.
 EXCEPTION = re.compile(
     r"^(?:[A-Za-z_]\w*\.)*[A-Za-z_]*(?:Error|Exception|Exit|Interrupt|Timeout|Refused|Exceeded|Failed|Resources)"
@@ -39,12 +42,18 @@ ARGUMENT = re.compile(r"^(?:\S+ ?)?(?:\S+: )?error: .+")
 PYDANTIC = re.compile(r"validation errors? for ")
 CHAINED = re.compile(r"^(?:During handling of the above exception, another|The above exception was the direct cause)")
 FRAME = re.compile(r"^\s+|^Traceback \(most recent call last\)|^\s*\^+\s*$")
+# A frame of a traceback: its path below a folder of packages, or in a checkout of vLLM, and its function.
+PLACE = re.compile(
+    r"^\s+File \"\S*/(?:(?:site|dist)-packages/|(?=vllm/))(?P<path>\S+)\", line \d+(?P<function>, in \S+)?"
+)
 # Exceptions about a file that they do not name, and the code of a traceback that is not Python's own.
 NAMELESS = re.compile(r"^(?:[\w.]+\.)?(?:JSONDecodeError|UnicodeDecodeError): ")
 SOURCE = re.compile(r"^\s+File \"\S*/(?:site|dist)-packages/(\S+)\"")
 OUTSIDE = re.compile(
     r"oom-kill|OOM killer|Out of memory: Killed|status=2\d\d/[A-Z]+|code=(?:killed|dumped)|Segmentation fault"
     r"|terminate called|cannot find -l|NVML: |^NCCL |NVRM: |Bus error|Killed$|No space left on device"
+    r"|^Duplicate GPU|no socket interface found|^nvcc fatal|fatal error: |rocBLAS error: |: error loading model: "
+    r"|: failed to allocate .*buffer|cudaMalloc failed|(?:set_mempolicy|setting membind): Operation"
 )
 
 
@@ -92,18 +101,23 @@ def decisive_failure(raw: Iterable[str]) -> Failure | None:
 def decide(raw: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
     """Return the line that says why, by rules in their order; None when nothing in the log is a failure."""
     for life in reversed(_lives(parse_lines(raw))):
-        candidates = list(_candidates(life))
+        found = list(_candidates(life))
+        candidates = [text for text, _ in found]
         plain = _plain(life) if candidates else []
         # What the driver says of itself explains all else, and is often only a warning.
         deepest = [rule for rule in rules if rule in GPU_RULES]
         decision = _known(plain, deepest) or _known(candidates, rules) or _known(plain, rules)
         if decision:
             return decision
-        meaningful = [text for text in candidates if not POINTERS.search(text)]
+        meaningful = [(text, frames) for text, frames in found if not POINTERS.search(text)]
         if meaningful:
-            return Decision(_shorten(meaningful[0]))
-        if candidates:
-            return Decision(_shorten(candidates[-1]), is_pointer=True)
+            text, frames = meaningful[0]
+            return Decision(_shorten(text), area_of(frames))
+        # Processes that are told to stop complain of each other's end.
+        stopped = next((number for number, line in enumerate(life) if STOPPING.search(line.text)), len(life))
+        consequences = [text for text, _ in _candidates(life[:stopped])]
+        if consequences:
+            return Decision(_shorten(consequences[-1]), is_pointer=True)
     return None
 
 
@@ -131,19 +145,35 @@ def _lives(lines: list[Line]) -> list[list[Line]]:
     return [lines[start:end] for start, end in zip(borders, borders[1:])]
 
 
-def _candidates(lines: list[Line]) -> Iterable[str]:
-    """Yield what may be the cause, oldest first; of chained exceptions the last that speaks for itself."""
-    chained = ""
+def _candidates(lines: list[Line]) -> Iterable[tuple[str, list[str]]]:
+    """Yield what may be the cause and where it was raised, oldest first.
+
+    Of chained exceptions it is the last that speaks for itself.
+    """
+    chained: tuple[str, list[str]] | None = None
     for number, line in enumerate(lines):
         if EXCEPTION.match(line.text):
-            found = line.text + (_continuation(lines, number) or _asserted(lines, number) or _reader(lines, number))
+            text = line.text + (_continuation(lines, number) or _asserted(lines, number) or _reader(lines, number))
+            found = (text, _frames(lines, number))
             if _chain_goes_on(lines, number):
                 chained = found
                 continue
-            yield chained if chained and POINTERS.search(found) else found
-            chained = ""
+            yield chained if chained and POINTERS.search(text) else found
+            chained = None
         elif ARGUMENT.match(line.text) or _speaks_for_itself(line):
-            yield line.text.strip() + _thrown(lines, number)
+            yield line.text.strip() + _thrown(lines, number), []
+
+
+def _frames(lines: list[Line], number: int) -> list[str]:
+    """Return the frames of the traceback that a line ends, as «PATH in FUNCTION», outermost first."""
+    frames: list[str] = []
+    for line in reversed(lines[:number]):
+        if line.process != lines[number].process or not FRAME.match(line.text):
+            break
+        found = PLACE.match(line.text)
+        if found:
+            frames.append(found["path"] + (found["function"] or "").lstrip(","))
+    return frames[::-1]
 
 
 def _chain_goes_on(lines: list[Line], number: int) -> bool:

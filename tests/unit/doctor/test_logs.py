@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.llm.serving.plugins.module_utils.doctor.evaluate import diagnose_log
 
 LOGS = Path(__file__).parent / "logs"
+ENGINE_LOGS = Path(__file__).parents[1] / "engines" / "logs"
 FAILURES = Path(__file__).parent / "failures.txt"
 BEFORE = [
     "INFO 11-24 10:00:00 [api_server.py:1] vLLM API server version 0.32.0",
@@ -173,6 +174,61 @@ def test_a_cause_comes_before_its_consequences() -> None:
     assert diagnose_log(lines)[0].code == "gpu_out_of_memory"
 
 
+AREAS = {
+    'vllm/config/vllm.py", line 9, in __post_init__': "settings",
+    'vllm/model_executor/models/qwen2.py", line 9, in load_weights': "loading_weights",
+    'safetensors/torch.py", line 9, in load_file': "loading_weights",
+    'vllm/model_executor/layers/quantization/awq.py", line 9, in from_config': "quantized_layers",
+    'vllm/v1/attention/backends/mla/common.py", line 9, in __init__': "attention",
+    'transformers/models/qwen2/tokenization_qwen2.py", line 9, in __init__': "reading_tokenizer",
+    'transformers/models/qwen2/configuration_qwen2.py", line 9, in __init__': "reading_config",
+    'transformers/processing_utils.py", line 9, in from_pretrained': "pictures_and_sound",
+    'flashinfer/jit/core.py", line 9, in build': "building_kernels",
+    'vllm/distributed/parallel_state.py", line 9, in init_distributed_environment': "talking_to_ranks",
+    'huggingface_hub/file_download.py", line 9, in hf_hub_download': "asking_the_hub",
+}
+
+
+@pytest.mark.parametrize("frame", AREAS)
+@pytest.mark.parametrize("where", ["/opt/vllm/0.33.0/lib/python3.12/site-packages/", "/usr/local/lib/dist-packages/"])
+def test_an_error_that_no_rule_knows_tells_what_was_being_done(frame: str, where: str) -> None:
+    """The innermost frame that is known decides, not the helper that raised."""
+    prefix = "(EngineCore_DP0 pid=7) ERROR 11-24 10:00:00 [core.py:843]"
+    log = [
+        *BEFORE,
+        f'{prefix}   File "{where}{frame}',
+        f"{prefix}     return helper()",
+        f"{prefix}            ^^^^^^^^",
+        f'{prefix}   File "/usr/lib/python3.12/enum.py", line 9, in __getitem__',
+        f"{prefix} KeyError: 'never seen before'",
+        *AFTER,
+    ]
+    finding = diagnose_log(log)[0]
+    assert (finding.code, finding.confidence) == (AREAS[frame], "possible")
+    assert finding.evidence == "KeyError: 'never seen before'"
+
+
+def test_a_known_error_is_named_wherever_it_is_raised() -> None:
+    log = [
+        "Traceback (most recent call last):",
+        '  File "/x/site-packages/vllm/config/vllm.py", line 9, in __post_init__',
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+    ]
+    assert diagnose_log(log)[0].code == "gpu_out_of_memory"
+
+
+def test_an_error_from_nowhere_is_unknown() -> None:
+    log = ["Traceback (most recent call last):", '  File "/home/u/x.py", line 9, in f', "KeyError: 'never seen'"]
+    assert diagnose_log(log)[0].code == "unknown"
+
+
+@pytest.mark.parametrize("name", ["started"])
+def test_a_real_healthy_log_has_no_finding(name: str) -> None:
+    lines = (ENGINE_LOGS / f"{name}.log").read_text("utf-8").splitlines()
+    assert lines
+    assert diagnose_log(lines) == []
+
+
 @pytest.mark.parametrize(
     "lines",
     [
@@ -182,6 +238,31 @@ def test_a_cause_comes_before_its_consequences() -> None:
         ["WARNING 11-24 10:00:00 [system_utils.py:255] errors like `OSError: [Errno 24] Too many open files`."],
         ["NVRM version: NVIDIA UNIX x86_64 Kernel Module  520.56.06  Thu Oct  6 21:38:55 UTC 2022"],
         ['time=2026 level=INFO source=types.go:50 msg="inference compute" id=GPU-a library=CUDA compute=9.0'],
+        ['time=2026 level=INFO source=types.go:60 msg="inference compute" id=cpu library=cpu compute="" driver=0.0'],
+        ["get_mempolicy: Operation not permitted"],
+        [
+            "INFO 11-24 10:00:00 [utils.py:628] [shutdown] Process manager: send sigterm to process EngineCore",
+            "WARNING 11-24 10:00:00 [utils.py:648] [shutdown] Process manager: force killing remaining processes count=1",
+            "resource_tracker.py:254: UserWarning: resource_tracker: There appear to be 1 leaked semaphore objects to",
+        ],
+        [
+            "INFO 11-24 10:00:00 [cuda.py:1] Using FLASH_ATTN attention backend out of potential backends: ['FLASH_ATTN']",
+            "INFO 11-24 10:00:00 [loader.py:1] Speculative decoding requires num_speculative_tokens, default is 3",
+            "WARNING 11-24 10:00:00 [topk.py:1] FlashInfer is not available. Falling back to the PyTorch-native top-k",
+            "WARNING 11-24 10:00:00 [model.py:1] Casting torch.bfloat16 to torch.float16.",
+            "WARNING 11-24 10:00:00 [cuda.py:1] Detected different devices in the system: set CUDA_DEVICE_ORDER",
+        ],
+        [
+            "h1:1:1 [0] NCCL INFO Bootstrap : Using eth0:10.0.0.1<0>",
+            "h1:1:1 [0] NCCL INFO NET/IB : No device found.",
+            "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number of connected peer ranks is : 1",
+        ],
+        [
+            "llama_model_loader: loaded meta data with 26 key-value pairs and 291 tensors from /x/blobs/sha256-8daa9615",
+            "llama_context: CUDA_Host  output buffer size =     0.50 MiB",
+            "load_tensors: offloaded 33/33 layers to GPU",
+            '[GIN] 2026/11/24 - 11:28:48 | 200 | 1.2s | 127.0.0.1 | POST "/v1/chat/completions"',
+        ],
     ],
 )
 def test_a_healthy_log_has_no_finding(lines: list[str]) -> None:
