@@ -23,6 +23,8 @@ LIFE = re.compile(r"(?:^|: )(?:Started|Starting) \S*(?:vllm|ollama|haproxy|Ollam
 KERNEL_RULES = (*GPU_RULES, *(rule for rule in ALL_RULES if rule.code in {"gpu_illegal_access"}), *LIMIT_RULES)
 # What Python and vLLM print, and neither Ollama nor HAProxy does.
 VLLM_LOG = re.compile(r"vllm|EngineCore|Traceback \(most recent|^(?:\w+\.)*\w+Error: ", re.IGNORECASE)
+OLLAMA_GPU = re.compile(r"msg=\"inference compute\".*library=(?:cuda|rocm|vulkan|hip)", re.IGNORECASE)
+DISCOVERY = {"silent_cpu_fallback", "amd_gpu_unsupported", "amd_driver", "driver_too_old"}
 OLLAMA_STARTED = 'msg="server config"'
 FALLBACK_REASON = re.compile(r"^reason: ")
 HAPROXY_CHANGE = re.compile(r"Server (?P<server>\S+) is (?:going )?(?P<state>UP|DOWN)", re.IGNORECASE)
@@ -32,6 +34,7 @@ Evidence = Mapping[str, Any]
 def diagnose_log(lines: Sequence[str], subject: str = "log") -> list[Finding]:
     """Say what a log alone shows, of whatever program it is; empty when nothing in it is a failure."""
     found = []
+    lines = _after_discovery(lines)
     rules = VLLM_LOG_RULES if any(VLLM_LOG.search(line) for line in lines) else LOG_RULES
     decision = decide(lines, rules)
     if decision and decision.match:
@@ -42,6 +45,16 @@ def diagnose_log(lines: Sequence[str], subject: str = "log") -> list[Finding]:
     if any(GAVE_UP in line for line in lines):
         found.append(of_rule(rule_of("crash_loop"), subject, next(line for line in lines if GAVE_UP in line), STATE))
     return ordered([*found, *_warnings(lines, subject)])
+
+
+def _after_discovery(lines: Sequence[str]) -> Sequence[str]:
+    """Leave out what Ollama said of libraries that it tried, where it came to find a GPU after all."""
+    found = [number for number, line in enumerate(lines) if OLLAMA_GPU.search(line)]
+    if not found:
+        return lines
+    tried = [rule.pattern for rule in LOG_RULES if rule.pattern and rule.code in DISCOVERY]
+    before = [line for line in lines[: found[-1]] if not any(pattern.search(line) for pattern in tried)]
+    return [*before, *lines[found[-1] :]]
 
 
 def evaluate(evidence: Evidence) -> list[Finding]:

@@ -445,7 +445,8 @@ MODEL_RULES = (
         r"|architectures? .*(?:failed to be inspected|not supported (?:for now|by vLLM))"
         r"|Unknown (?:model )?architecture"
         r"|cannot import name '\w+' from 'transformers|unknown model architecture|unsupported (?:model )?architecture"
-        r"|rope_scaling.*(?:must|unknown|should)|KeyError: '(?:qwen|gemma|llama|mistral|deepseek|glm|phi|gpt)\w*'"
+        r"|rope_scaling.*(?:must|unknown|should)"
+        r"|KeyError: '(?:(?:qwen|gemma|llama|mistral|deepseek|glm|phi|gpt)\w*|\w+Config)'"
         r"|GGUF model with architecture \w+ is not supported|Unknown gguf model_type"
         r"|Tokenizer class \w+ does not exist|Unknown RoPE scaling type|Unrecognized configuration class",
         "This vLLM, or the Transformers beside it, is older than the model's architecture.",

@@ -136,7 +136,7 @@ GPU_RULES = (
     sign(
         "amd_driver",
         r"/dev/kfd.*(?:No such file|Permission denied|not)|ROCk module is NOT loaded|Unable to open /dev/kfd"
-        r"|amdgpu.*(?:version file missing|driver not)|AMD driver is too old|hsa_init.*failed"
+        r"|amdgpu.*driver not|AMD driver is too old|hsa_init.*failed"
         r"|HSA_STATUS_ERROR_OUT_OF_RESOURCES",
         "ROCm cannot reach its kernel driver.",
         "Load amdgpu (`modprobe amdgpu`), and let the service's user into the groups render and video.",

@@ -41,10 +41,10 @@ EXCEPTION = re.compile(
 ARGUMENT = re.compile(r"^(?:\S+ ?)?(?:\S+: )?error: .+")
 PYDANTIC = re.compile(r"validation errors? for ")
 CHAINED = re.compile(r"^(?:During handling of the above exception, another|The above exception was the direct cause)")
-FRAME = re.compile(r"^\s+|^Traceback \(most recent call last\)|^\s*\^+\s*$")
+FRAME = re.compile(r"^\s+|^File \"|^Traceback \(most recent call last\)|^\s*\^+\s*$")
 # A frame of a traceback: its path below a folder of packages, or in a checkout of vLLM, and its function.
 PLACE = re.compile(
-    r"^\s+File \"\S*/(?:(?:site|dist)-packages/|(?=vllm/))(?P<path>\S+)\", line \d+(?P<function>, in \S+)?"
+    r"^\s*File \"\S*/(?:(?:site|dist)-packages/|(?=vllm/))(?P<path>\S+)\", line \d+(?P<function>, in \S+)?"
 )
 # Exceptions about a file that they do not name, and the code of a traceback that is not Python's own.
 NAMELESS = re.compile(r"^(?:[\w.]+\.)?(?:JSONDecodeError|UnicodeDecodeError): ")
@@ -52,7 +52,8 @@ SOURCE = re.compile(r"^\s+File \"\S*/(?:site|dist)-packages/(\S+)\"")
 OUTSIDE = re.compile(
     r"oom-kill|OOM killer|Out of memory: Killed|status=2\d\d/[A-Z]+|code=(?:killed|dumped)|Segmentation fault"
     r"|terminate called|cannot find -l|NVML: |^NCCL |NVRM: |Bus error|Killed$|No space left on device"
-    r"|^Duplicate GPU|no socket interface found|^nvcc fatal|fatal error: |rocBLAS error: |: error loading model: "
+    r"|^Value error, |^Duplicate GPU|no socket interface found|^nvcc fatal|fatal error: |rocBLAS error: "
+    r"|: error loading model: "
     r"|: failed to allocate .*buffer|cudaMalloc failed|(?:set_mempolicy|setting membind): Operation"
 )
 

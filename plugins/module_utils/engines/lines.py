@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# What collectors of containers' logs put first: «vllm-1  | », «INFO 2025-11-19T20:16:36.09Z [resource…: vllm] ».
-CONTAINER = re.compile(r"^(?:> ?)*(?:[\w.-]+ +\| |[A-Z]+ \d{4}-\d\d-\d\dT\S+Z (?:\[[^\]]*\] )?)?")
+# What collectors of containers' logs put first: «vllm-1  | », «[vllm] | »,
+# «INFO 2025-11-19T20:16:36.09Z [resource…: vllm] ».
+CONTAINER = re.compile(r"^(?:> ?)*(?:\[?[\w.-]+\]? +\| |[A-Z]+ \d{4}-\d\d-\d\dT\S+Z (?:\[[^\]]*\] )?)?")
 # «(EngineCore_DP0 pid=17374) », «(VllmWorker rank=1 pid=2445156) », «(RayWorkerWrapper pid=7, ip=10.0.0.1) »
 PROCESS = re.compile(r"^\((?P<name>[A-Za-z][\w-]*)[^()]*?\bpid=\d+[^()]*\) ?")
 # «ERROR 11-24 10:57:55 [core.py:1510] », «[multiproc_executor.py:492] », «ERROR 04-23 14:42:53 worker.py:238] »

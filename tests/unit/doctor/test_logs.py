@@ -208,6 +208,13 @@ def test_an_error_that_no_rule_knows_tells_what_was_being_done(frame: str, where
     assert finding.evidence == "KeyError: 'never seen before'"
 
 
+def test_a_collector_may_take_the_indentation() -> None:
+    prefix = "[vllm] | (EngineCore pid=344) ERROR 08-27 08:52:59 [core.py:1346]"
+    frame = 'File "/opt/venv/lib/python3.12/site-packages/vllm/distributed/parallel_state.py", line 8, in init'
+    log = [f"{prefix} {line}" for line in ["Traceback (most recent call last):", frame, "RuntimeError: never seen"]]
+    assert diagnose_log(log)[0].code == "talking_to_ranks"
+
+
 def test_a_known_error_is_named_wherever_it_is_raised() -> None:
     log = [
         "Traceback (most recent call last):",
@@ -240,6 +247,12 @@ def test_a_real_healthy_log_has_no_finding(name: str) -> None:
         ['time=2026 level=INFO source=types.go:50 msg="inference compute" id=GPU-a library=CUDA compute=9.0'],
         ['time=2026 level=INFO source=types.go:60 msg="inference compute" id=cpu library=cpu compute="" driver=0.0'],
         ["get_mempolicy: Operation not permitted"],
+        [
+            'level=WARN source=amd_linux.go:61 msg="ollama recommends running" error="amdgpu version file missing: no such"',
+            'level=INFO source=gpu.go:612 msg="Unable to load cudart library /usr/local/cuda/lib64/libcudart.so: failure: 35"',
+            'level=WARN source=amd_linux.go:378 msg="amdgpu is not supported (supported types:[gfx1030])" gpu_type=gfx1036',
+            'level=INFO source=types.go:130 msg="inference compute" id=GPU-a library=cuda variant=v12 compute=8.6',
+        ],
         [
             "INFO 11-24 10:00:00 [utils.py:628] [shutdown] Process manager: send sigterm to process EngineCore",
             "WARNING 11-24 10:00:00 [utils.py:648] [shutdown] Process manager: force killing remaining processes count=1",
