@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 
 CRITICAL, WARNING, NOTE = "critical", "warning", "note"
+# A sentence has room for so much of what a log line says; the finding shows the line besides.
+MAX_VALUE_CHARS = 120
 SEVERITIES = (CRITICAL, WARNING, NOTE)
 CERTAIN, LIKELY, POSSIBLE = "certain", "likely", "possible"
 
@@ -63,6 +65,7 @@ def fill(text: str, match: re.Match[str] | None) -> str:
     def group(found: re.Match[str]) -> str:
         number = int(found[1])
         known = match is not None and number <= (match.re.groups or 0)
-        return (match[number] if match is not None and known else None) or "its own limit"
+        value = (match[number] if match is not None and known else None) or "its own limit"
+        return value if len(value) <= MAX_VALUE_CHARS else value[:MAX_VALUE_CHARS].rstrip() + " …"
 
     return re.sub(r"\{(\d)\}", group, text)

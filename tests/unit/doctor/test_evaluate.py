@@ -168,6 +168,16 @@ def test_the_report_tells_all_and_puts_the_sick_host_first() -> None:
         assert words in text
 
 
+def test_the_report_fits_a_terminal_and_sums_up_a_fleet() -> None:
+    refused = f"{REFUSED} " + "and a long list of what there is, " * 60
+    sick = [finding.as_dict() for finding in evaluate(host(dead(log=[refused])))]
+    text = render({"a": [], "b": sick, "c": []})
+    assert text.splitlines()[0] == "3 hosts: 1 critical, 2 with nothing wrong"
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert len(text.splitlines()) < 30
+    assert render({"a": []}) == "== a == nothing is wrong"
+
+
 @pytest.mark.parametrize("rule", ALL_RULES, ids=lambda rule: rule.code)
 def test_rules_say_why_and_what_to_do(rule: Any) -> None:
     assert rule.cause.endswith(".")
