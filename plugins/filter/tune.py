@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..module_utils.tune import choose
+from ..module_utils.tune import choose, page
 
 
 class FilterModule:
@@ -21,4 +21,5 @@ class FilterModule:
             "tune_models": choose.with_settings,
             "tune_best": choose.best,
             "tune_report": choose.report,
+            "tune_page": page.render,
         }

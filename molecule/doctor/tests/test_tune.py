@@ -23,7 +23,8 @@ LOAD = {
 
 def tune(folder: Path, **variables: Any) -> subprocess.CompletedProcess[str]:
     """Run the playbook."""
-    extra = {"tune_host": "fallback", "tune_dest": str(folder / "tuned.yml"), **LOAD, **variables}
+    files = {"tune_dest": str(folder / "tuned.yml"), "tune_report": str(folder / "reports" / "tune.html")}
+    extra = {"tune_host": "fallback", **files, **LOAD, **variables}
     words = ["ansible-playbook", "-i", INVENTORY, ROOT / "playbooks" / "tune.yml", "-e", json.dumps(extra)]
     return subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
@@ -48,6 +49,7 @@ def test_what_was_chosen_is_served_and_written(tmp_path: Path, fallback: Any) ->
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "requests/s as promised" in done.stdout
+    assert "ollama_num_parallel 4" in (tmp_path / "reports" / "tune.html").read_text("utf-8")
     written = tmp_path / "tuned.yml"
     chosen = str(yaml.safe_load(written.read_text())["ollama_num_parallel"]) if written.exists() else "1"
     assert parallel(fallback) == chosen

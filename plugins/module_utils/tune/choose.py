@@ -31,11 +31,17 @@ def with_settings(models: Iterable[Mapping[str, Any]], name: str, settings: Sett
     return [{**model, **settings} if model.get("name") == name else dict(model) for model in models]
 
 
+def reference(summary: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the load at which most answers were within the promise; None when nothing was measured."""
+    stages = (summary or {}).get("stages") or []
+    judged = [stage for stage in stages if stage.get("goodput") and stage["goodput"].get("judged", True)]
+    return max(judged, key=lambda stage: float(stage["goodput"]["requests_per_second"]), default=None)
+
+
 def score(summary: Mapping[str, Any] | None) -> float:
     """Return answers within the promise per second, at the load where they were most; 0 when nothing was measured."""
-    stages = (summary or {}).get("stages") or []
-    good = [stage["goodput"] for stage in stages if stage.get("goodput") and stage["goodput"].get("judged", True)]
-    return max((float(entry["requests_per_second"]) for entry in good), default=0.0)
+    stage = reference(summary)
+    return float(stage["goodput"]["requests_per_second"]) if stage else 0.0
 
 
 def best(trials: Sequence[Mapping[str, Any]]) -> int:
@@ -49,9 +55,9 @@ def best(trials: Sequence[Mapping[str, Any]]) -> int:
 
 
 def report(trials: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for each trial, and one that says what to take."""
+    """Return lines for each trial, and one that says what to take."""
     chosen = best(trials)
-    lines = [_line(trial, number == chosen) for number, trial in enumerate(trials)]
+    lines = [line for number, trial in enumerate(trials) for line in _lines(trial, number == chosen)]
     before, after = score(trials[0].get("summary")), score(trials[chosen].get("summary"))
     if chosen == 0:
         return [*lines, f"The plan stays: no other setting kept the promise for {LEAST_GAIN:.0%} more requests."]
@@ -59,17 +65,20 @@ def report(trials: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*lines, f"Before: {before:.2f} requests/s as promised. After: {after:.2f} ({gain})."]
 
 
-def _line(trial: Mapping[str, Any], is_chosen: bool) -> str:
-    settings = ", ".join(f"{name} {value}" for name, value in trial["settings"].items())
+def settings_words(settings: Settings) -> str:
+    """Return settings as people read them."""
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+def _lines(trial: Mapping[str, Any], is_chosen: bool) -> list[str]:
     mark = "* " if is_chosen else "  "
+    name = mark + settings_words(trial["settings"])
     summary = trial.get("summary")
     if not summary:
-        return f"{mark}{settings}: not measured ({trial.get('error') or 'no reason known'})"
-    figures = []
+        return [f"{name}: not measured ({trial.get('error') or 'no reason known'})"]
+    lines = [f"{name}: {score(summary):.2f} requests/s as promised"]
     for stage in summary["stages"]:
         share = f", {stage['goodput']['share']:.0%} as promised" if stage.get("goodput") else ""
-        figures.append(
-            f"{stage['label']}: {stage['throughput']['requests_per_second']:.2f} answers/s, "
-            f"{stage['throughput']['output_tokens_per_second']:.0f} tokens/s{share}"
-        )
-    return f"{mark}{settings}: {score(summary):.2f} requests/s as promised ({'; '.join(figures)})"
+        answers, tokens = (stage["throughput"][f"{kind}_per_second"] for kind in ("requests", "output_tokens"))
+        lines.append(f"      {stage['label']}: {answers:.2f} answers/s, {tokens:.0f} tokens/s{share}")
+    return lines

@@ -75,7 +75,8 @@ def test_loads_beyond_the_promise_do_not_count() -> None:
 
 def test_the_report_says_before_and_after() -> None:
     lines = report([trial(4), trial(max_num_seqs=16), trial(6, max_num_seqs=4)])
-    assert lines[1] == "  max_num_seqs 16: not measured (refused)"
-    assert lines[2].startswith("* max_num_seqs 4: 6.00 requests/s as promised")
+    assert lines[1] == "      1 at a time: 4.00 answers/s, 40 tokens/s, 100% as promised"
+    assert lines[2] == "  max_num_seqs 16: not measured (refused)"
+    assert lines[3] == "* max_num_seqs 4: 6.00 requests/s as promised"
     assert lines[-1] == "Before: 4.00 requests/s as promised. After: 6.00 (+50%)."
     assert report([trial(4)])[-1].startswith("The plan stays")
