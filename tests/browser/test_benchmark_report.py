@@ -147,6 +147,10 @@ def test_every_chart_is_shown_once(seen: Any, width: int) -> None:
     assert seen[width]["figures"] == 14
 
 
+def test_what_many_loads_did_not_keep_is_a_list(report: str) -> None:
+    assert "found<ul><li>1 at a time: 2.5 % (2 of 80)</li><li>2 at a time:" in report
+
+
 def test_nothing_is_fetched(seen: Any) -> None:
     assert [seen[width]["fetched"] for width in (PHONE, TABLET, DESK)] == [[], [], []]
 

@@ -20,6 +20,7 @@ MAX_CROSSES = 500
 MAX_STEPS = 1500
 CURVE_POINTS = 120
 MAX_CURVES = 6
+MANY_LOADS = 3
 # Gaps between pieces that came in one packet are next to 0, which no logarithmic axis shows.
 LEAST_SECONDS = 1e-4
 WIDE, NARROW = 900, charts.WIDTH
@@ -87,8 +88,17 @@ def _header(summary: Summary) -> str:
 def _banner(style: str, headline: str, details: Sequence[str]) -> str:
     if not headline:
         return ""
-    entries = "".join(f"<li>{esc(detail)}</li>" for detail in details)
+    entries = "".join(f"<li>{_detail(detail)}</li>" for detail in details)
     return f'<div class="banner {style}"><p><b>{esc(headline)}</b></p><ul>{entries}</ul></div>'
+
+
+def _detail(text: str) -> str:
+    """Show what was found at many loads as a list: in a sentence nobody reads it."""
+    expected, _, found = text.partition(", found ")
+    loads = found.split("; ")
+    if len(loads) < MANY_LOADS:
+        return esc(text)
+    return f"{esc(expected)}, found<ul>{''.join(f'<li>{esc(load)}</li>' for load in loads)}</ul>"
 
 
 def _tiles(summary: Summary) -> str:
