@@ -59,6 +59,28 @@ START_RULES = (
         "vllm_host, ollama_host",
     ),
     sign(
+        "tls_files",
+        r"ssl\.SSLError: \[(?:SSL|X509)(?!: CERTIFICATE_VERIFY)|ssl-(?:key|cert)file.*(?:not|missing)"
+        r"|No such file or directory: '\S+\.(?:pem|crt|key)'",
+        "The certificate or its key, with which the engine is to serve, is missing or no match.",
+        "Correct ssl-certfile and ssl-keyfile in extra_args, or leave TLS to the gateway, which has it anyway.",
+        "extra_args",
+    ),
+    sign(
+        "locale",
+        r"'ascii' codec can't (?:en|de)code",
+        "The service runs in a locale without UTF-8.",
+        "Set LANG to C.UTF-8 in the model's environment.",
+        "vllm_environment (LANG)",
+    ),
+    sign(
+        "user_without_name",
+        r"getpwuid\(\): uid not found|no such user: \d+|I have no name",
+        "The service's user id has no name on this system, as in a container that runs under any id.",
+        "Run the service as a user that exists; else set USER, HOME and TORCHINDUCTOR_CACHE_DIR in its environment.",
+        "vllm_environment (USER, HOME)",
+    ),
+    sign(
         "port_privileged",
         r"PermissionError: \[Errno 13\][^/]*$|bind: permission denied",
         "The service's user may not open a port below 1024.",
@@ -165,7 +187,7 @@ CARD_RULES = (
     sign(
         "gpu_too_new",
         r"CUDA capability sm_1\d\d\w? is not compatible|Value 'sm_1\d\d\w?' is not defined"
-        r"|No compiled \w+ .*(?:capability|SM):? 1\d\d\b"
+        r"|No compiled \w+ .*(?:capability|SM):? 1\d\d\b|ptxas'.*--gpu-name=sm_1\d\d"
         r"|unsupported gpu architecture '(?:compute|sm)_1\d\d\w?'"
         r"|(?:sm_1\d\d\w?|Blackwell).*(?:not (?:yet )?supported by)",
         "The card is newer than what this build of the engine, or the CUDA tools beside it, was compiled for.",
@@ -204,6 +226,14 @@ CARD_RULES = (
         " for RDNA 2,"
         " 11.0.0 for RDNA 3), use Vulkan, or another card.",
         "ollama_environment (HSA_OVERRIDE_GFX_VERSION), vllm_environment",
+    ),
+    sign(
+        "container_toolkit",
+        r"could not select device driver .*gpu|nvidia-container-cli: .*unknown device"
+        r"|unknown or invalid runtime name: nvidia|nvidia-container-runtime.*(?:not found|no such file)",
+        "The container runtime does not know NVIDIA's cards, or not the card that was asked for.",
+        "Install nvidia-container-toolkit, run `nvidia-ctk runtime configure --runtime=docker` and restart Docker; name"
+        " cards that `nvidia-smi -L` lists.",
     ),
     sign(
         "gpu_busy",
@@ -263,7 +293,8 @@ CARD_RULES = (
         r"larger than the (?:number of|total) available GPUs|Tensor parallel size .*exceeds? available GPUs"
         r"|World size \(?\d+\)? .*(?:larger|greater|exceeds)|(?:please|Please) ensure.*enough GPUs"
         r"|placement group.*(?:cannot be|could not be|can't be) (?:created|scheduled|fulfilled)"
-        r"|Cannot provide a placement group|The number of required GPUs exceeds",
+        r"|Ray does not allocate any GPUs on the driver node|Cannot provide a placement group"
+        r"|The number of required GPUs exceeds",
         "More GPUs are asked for than the host or cluster has.",
         "tensor_parallel_size × pipeline_parallel_size must not exceed the GPUs of this host.",
         "tensor_parallel_size",
@@ -314,7 +345,8 @@ CARD_RULES = (
     ),
     sign(
         "rdma",
-        r"\bibgda\b|nvshmem\w*.*(?:fail|error|abort)|NIXL_ERR|UCX +ERROR|DeepEP.*(?:fail|error|timeout)",
+        r"\bibgda\b|Failed to initialize UCX|ucp_init failed|nvshmem\w*.*(?:fail|error|abort)|NIXL_ERR|UCX +ERROR"
+        r"|DeepEP.*(?:fail|error|timeout)",
         "The cards cannot use the RDMA network that they were told to use.",
         "Look at the host's RDMA cards (`ibstat`), nvidia-peermem or DMA-BUF, and LimitMEMLOCK=infinity; or leave"
         " all2all-backend and kv-transfer-config out of extra_args.",
@@ -407,7 +439,8 @@ MODEL_RULES = (
     ),
     sign(
         "shard_missing",
-        r"Cannot find any model weights|No such file or directory.*\.(?:safetensors|bin|pt|gguf)\b"
+        r"Cannot find any model weights|No model weights found"
+        r"|No such file or directory.*\.(?:safetensors|bin|pt|gguf)\b"
         r"|Following weights were not initialized|no file named .*(?:safetensors|pytorch_model)"
         r"|(?:safetensors|pytorch_model)\S* (?:does not exist|not found|is missing)|weights? files? (?:is "
         r"|are )?missing"
@@ -424,7 +457,7 @@ MODEL_RULES = (
         r"|KeyError: '(?:\w+\.)+(?:\w*weight\w*(?:\.\w+)*|bias|qzeros|scales|g_idx)'"
         r"|start \(\d+\) \+ length \(\d+\) exceeds dimension size"
         r"|loaded_weight|There is no module or parameter named|Trying to load .* into a .* parameter"
-        r"|(?:The size of tensor|shape) .*must match|no parameter named",
+        r"|(?:The size of tensor|Sizes of tensors|shape) .*must match|no parameter named",
         "Weights and config.json are not of one model.",
         "Weights and config.json are not of one model: fetch the model again, and correct hf-overrides in extra_args.",
         "extra_args",
@@ -481,7 +514,7 @@ MODEL_RULES = (
         "model_not_found",
         r"Invalid repository ID or local directory specified|HFValidationError|Repo id must be in the form"
         r"|does not appear to have a file named config\.json|LocalEntryNotFoundError"
-        r"|outgoing traffic has been disabled"
+        r"|outgoing traffic has been disabled|offline mode is enabled"
         r"|404 Client Error|FileNotFoundError.*config\.json"
         r"|is not a local folder and is not a valid model|EntryNotFoundError|Can't load the configuration of"
         r"|No supported config format found"
@@ -496,7 +529,8 @@ MODEL_RULES = (
         r"Cannot find the config file for \w+|Quantization method specified in the model config"
         r"|Unknown quantization (?:method|type)|quantization method .* (?:is not supported|does not)"
         r"|quantization .*not supported|not supported.*quantization|Unsupported quantization"
-        r"|KeyError: 'quant_method'|is not supported for quantization method|[Nn]o quantization config"
+        r"|KeyError: 'quant_method'|in the model's quantization config|is not supported for quantization method"
+        r"|[Nn]o quantization config"
         r"|(?:bitsandbytes|auto_?gptq|autoawq|compressed.tensors)\S* .*(?:install|required|not (?:found|installed))",
         "The checkpoint and the quantization asked for do not fit each other, or the card does not know the method.",
         "Remove `quantization`: vLLM reads the method from the checkpoint, and this checkpoint has no such one.",
@@ -535,8 +569,8 @@ MODEL_RULES = (
     sign(
         "chat_template",
         r"chat template .*(?:doesn't exist|does not exist|not found|path-like)"
-        r"|(?:no|any) chat template|default chat template is no longer allowed",
-        "The chat template is missing.",
+        r"|jinja2\.exceptions\.\w+|(?:no|any) chat template|default chat template is no longer allowed",
+        "The chat template is missing, or no template that Jinja can read.",
         "Correct chat-template in extra_args: a file on the host that the service may read, or the template itself.",
         "extra_args",
     ),
@@ -634,7 +668,9 @@ BUILD_RULES = (
     sign(
         "library_missing",
         r"cannot open shared object file|undefined symbol|ImportError|ModuleNotFoundError"
-        r"|version `GLIBC\S*' not found|numpy\.dtype size changed"
+        r"|version `GLIBC\S*' not found|numpy\.dtype size changed|DistributionNotFound"
+        r"|module '(?:torch|transformers|triton|flashinfer|numpy)[\w.]*' has no attribute"
+        r"|^TypeError: \w+\.__init__\(\) got an unexpected keyword argument"
         r"|operator torchvision::nms does not exist|_OpNamespace|compiled using NumPy 1"
         r"|Tokenizer\w*'? (?:object )?has no attribute"
         r"|PackageNotFoundError|Failed to import \S+ because|error while loading shared libraries",
@@ -696,7 +732,8 @@ BUILD_RULES = (
     ),
     sign(
         "compile_failed",
-        r"BackendCompilerFailed|InductorError|torch\._dynamo\.exc\.\w+|vLLM failed to compile|CompilationError",
+        r"BackendCompilerFailed|PassManager::run failed|PTXASError|CalledProcessError.*ptxas|InductorError"
+        r"|torch\._dynamo\.exc\.\w+|vLLM failed to compile|CompilationError",
         "torch.compile, or Triton, could not compile the model's kernels.",
         "Set enforce_eager: true to serve without; another vllm_version mends most of these.",
         "enforce_eager, vllm_version",

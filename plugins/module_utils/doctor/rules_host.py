@@ -89,7 +89,8 @@ GPU_RULES = (
     sign(
         "gpu_bus_fault",
         r"Xid \([^)]*\): (?:16|32|38|42|54|56|57|58|69|121|151)\b"
-        r"|AER: .*(?:nvidia|Uncorrect)|PCIe Bus Error: severity=Uncorrect|insufficient.* power cables"
+        r"|NVRM: BAR\d+ is 0M|PCI I/O region assigned to your NVIDIA device is invalid|AER: .*(?:nvidia|Uncorrect)"
+        r"|PCIe Bus Error: severity=Uncorrect|insufficient.* power cables"
         r"|does not have the necessary power cables",
         "The GPU or its PCIe connection reports a hardware error.",
         f"{RESET}; if it repeats, check seating, risers, power and firmware of the machine, then replace the card.",
@@ -121,7 +122,8 @@ GPU_RULES = (
         "driver_not_loaded",
         r"couldn't communicate with the NVIDIA driver|nvidia-smi has failed|Module nvidia not found"
         r"|modprobe: (?:FATAL|ERROR):.*nvidia|NVML_ERROR_DRIVER_NOT_LOADED|Driver Not Loaded"
-        r"|NVRM: No NVIDIA GPU found|NVRM:.*nouveau|found no NVIDIA driver on your system",
+        r"|NVRM: No NVIDIA (?:GPU found|devices probed)|Bad return status for module build on kernel|NVRM:.*nouveau"
+        r"|found no NVIDIA driver on your system",
         "The NVIDIA driver is not loaded for the kernel that runs.",
         "Install the driver for the running kernel (`dkms status` says whether the module was built), then reboot.",
     ),
@@ -177,7 +179,8 @@ LIMIT_RULES = (
     ),
     sign(
         "disk_error",
-        r"Errno 5\b|Input/output error|Errno 116\b|Stale file handle|I/O error, dev |EXT4-fs error"
+        r"Errno (?:5|107|121)\b|os error 19\b|Transport endpoint is not connected|Input/output error|Errno 116\b"
+        r"|Stale file handle|I/O error, dev |EXT4-fs error"
         r"|XFS .*(?:corruption|shutdown)",
         "A disk, or a file share, fails.",
         "Look at the kernel log and the disk's health (`smartctl -a`), or mount the share again; then fetch the"
@@ -210,7 +213,8 @@ LIMIT_RULES = (
     ),
     sign(
         "host_out_of_memory",
-        r"oom-kill|Out of memory: Killed|Memory cgroup out of memory|killed by the OOM killer|MemoryError\b"
+        r"oom-kill|systemd-oomd\S* Killed|Out of memory: Killed|Memory cgroup out of memory"
+        r"|killed by the OOM killer|MemoryError\b"
         r"|failed to map segment from shared object|Cannot allocate memory|can't allocate memory"
         r"|Failed with result 'oom-kill'|std::bad_alloc"
         r"|Ray.*(?:OutOfMemoryError|memory on the node)|node running low on memory|Errno 12\b|signal: killed"

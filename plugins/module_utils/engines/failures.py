@@ -35,7 +35,7 @@ POINTERS = re.compile(
 STOPPING = re.compile(r"\[shutdown\] API server: shutdown triggered")
 # The last line of a traceback: a dotted exception name at the left margin, with or without a message.
 EXCEPTION = re.compile(
-    r"^(?:[A-Za-z_]\w*\.)*[A-Za-z_]*(?:Error|Exception|Exit|Interrupt|Timeout|Refused|Exceeded|Failed|Resources)"
+    r"^(?:[A-Za-z_]\w*\.)*[A-Za-z_]*(?:Error|Exception|Exit|Interrupt|Timeout|Refused|Exceeded|Failed|Resources|NotFound|IsEnabled)"
     r"(?:\([\w: .,=-]*\))?(?:: .*|:)?$"
 )
 ARGUMENT = re.compile(r"^(?:\S+ ?)?(?:\S+: )?error: .+")
