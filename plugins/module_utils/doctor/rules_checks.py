@@ -133,7 +133,8 @@ CHECK_RULES = (
     check(
         "cause_not_in_log",
         "The log holds only the consequences of a failure.",
-        "The cause was logged earlier: read further back.",
+        "The cause was logged earlier, by the process that failed first: read further back (`playbooks/logs.yml -e"
+        " lines=1000`, or `journalctl --unit=UNIT`), or hand the doctor the whole log.",
         confidence=POSSIBLE,
     ),
 )
