@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..engines.failures import decide
+from ..engines.failures import decide, since_served
 from .finding import FILES, GPU, HOUSEKEEPING, NETWORK, STATE, Finding, of_decision, of_rule, ordered
 from .firewall import blocked_clients
 from .rule import CRITICAL, WARNING, Rule
@@ -34,7 +34,7 @@ Evidence = Mapping[str, Any]
 def diagnose_log(lines: Sequence[str], subject: str = "log") -> list[Finding]:
     """Say what a log alone shows, of whatever program it is; empty when nothing in it is a failure."""
     found = []
-    lines = _after_discovery(lines)
+    lines = _after_discovery(since_served(lines))
     rules = VLLM_LOG_RULES if any(VLLM_LOG.search(line) for line in lines) else LOG_RULES
     decision = decide(lines, rules)
     if decision and decision.match:

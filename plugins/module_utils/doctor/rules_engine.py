@@ -607,6 +607,16 @@ MODEL_RULES = (
         "dtype",
     ),
     sign(
+        "processor",
+        r"Failed to apply \w*Processor|\w*Processor\.__init__\(\) got|but a \w*Processor\w* was expected"
+        r"|Can't load (?:image|feature|video) (?:processor|extractor)|preprocessor_config\.json",
+        "What prepares pictures or sound for this model does not fit this engine, or its files are missing.",
+        "Run the role with models_verify=full (preprocessor_config.json); then choose a newer vllm_version, or serve"
+        " text alone: limit-mm-per-prompt {image: 0, video: 0} in extra_args.",
+        "vllm_version, extra_args (limit-mm-per-prompt)",
+        confidence=LIKELY,
+    ),
+    sign(
         "wrong_task",
         r"does not support [`']?--(?:runner|task|convert)|does not support the '\w+' task|Unsupported task: "
         r"|do(?:es)? not support (?:embedding|generation|pooling|any pooling tasks|Embeddings|Transcriptions)"

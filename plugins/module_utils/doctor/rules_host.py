@@ -213,7 +213,7 @@ LIMIT_RULES = (
     ),
     sign(
         "host_out_of_memory",
-        r"oom-kill|systemd-oomd\S* Killed|Out of memory: Killed|Memory cgroup out of memory"
+        r"oom-kill|OOMKilled|systemd-oomd\S* Killed|Out of memory: Killed|Memory cgroup out of memory"
         r"|killed by the OOM killer|MemoryError\b"
         r"|failed to map segment from shared object|Cannot allocate memory|can't allocate memory"
         r"|Failed with result 'oom-kill'|std::bad_alloc"
@@ -261,6 +261,15 @@ SYSTEMD_RULES = (
         "Raise TimeoutStartSec or TimeoutStopSec, once you know what takes so long (disk, network, a hung driver).",
         "vllm_unit_settings (TimeoutStartSec)",
         fix="restart",
+    ),
+    sign(
+        "ended_from_outside",
+        r"KeyboardInterrupt: terminated",
+        "Something outside ended the engine before it served: a probe that lost patience, or somebody who stopped it.",
+        "Give the start more time: vllm_start_timeout_seconds, TimeoutStartSec of the unit, failureThreshold of a"
+        " startupProbe in Kubernetes.",
+        "vllm_start_timeout_seconds, vllm_unit_settings (TimeoutStartSec)",
+        confidence=LIKELY,
     ),
     sign(
         "crashed",

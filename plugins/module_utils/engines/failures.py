@@ -28,10 +28,11 @@ POINTERS = re.compile(
     r"See (?:the )?(?:root cause|stack trace|error|traceback)|Failed core proc"
     r"|initialization failed due to an exception"
     r"|EngineDeadError|EngineCore encountered an issue|Engine process failed to start|Worker failed with error ''"
-    r"|KeyboardInterrupt|CancelledError|SystemExit|BrokenPipeError|ConnectionResetError|EOFError"
+    r"|KeyboardInterrupt(?!: terminated)|CancelledError|SystemExit|BrokenPipeError|ConnectionResetError|EOFError"
     r"|Engine core proc \S* died|WorkerProc \S+ died|leaked (?:semaphore|shared_memory)",
     re.IGNORECASE,
 )
+READY = re.compile(r"INFO: +Application startup complete")
 STOPPING = re.compile(r"\[shutdown\] API server: shutdown triggered")
 # The last line of a traceback: a dotted exception name at the left margin, with or without a message.
 EXCEPTION = re.compile(
@@ -101,7 +102,7 @@ def decisive_failure(raw: Iterable[str]) -> Failure | None:
 
 def decide(raw: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
     """Return the line that says why, by rules in their order; None when nothing in the log is a failure."""
-    for life in reversed(_lives(parse_lines(raw))):
+    for life in reversed(_lives(parse_lines(since_served(list(raw))))):
         found = list(_candidates(life))
         candidates = [text for text, _ in found]
         plain = _plain(life) if candidates else []
@@ -120,6 +121,12 @@ def decide(raw: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
         if consequences:
             return Decision(_shorten(consequences[-1]), is_pointer=True)
     return None
+
+
+def since_served(raw: Sequence[str]) -> Sequence[str]:
+    """Leave out what was logged before the engine last began to serve: it kept nothing from serving."""
+    ready = [number for number, line in enumerate(raw) if READY.search(line)]
+    return raw[ready[-1] :] if ready else raw
 
 
 def _known(texts: Iterable[str], rules: Sequence[Rule]) -> Decision | None:

@@ -224,6 +224,14 @@ def test_a_known_error_is_named_wherever_it_is_raised() -> None:
     assert diagnose_log(log)[0].code == "gpu_out_of_memory"
 
 
+def test_an_earlier_failure_is_over_when_the_engine_serves() -> None:
+    failed = ["ValueError: Model architectures ['Foo'] are not supported for now.", *AFTER]
+    served = ["(APIServer pid=9) INFO:     Application startup complete."]
+    assert diagnose_log([*BEFORE, *failed]) != []
+    assert diagnose_log([*BEFORE, *failed, BEFORE[0], *served]) == []
+    assert diagnose_log([*served, "torch.OutOfMemoryError: CUDA out of memory."])[0].code == "gpu_out_of_memory"
+
+
 def test_an_error_from_nowhere_is_unknown() -> None:
     log = ["Traceback (most recent call last):", '  File "/home/u/x.py", line 9, in f', "KeyError: 'never seen'"]
     assert diagnose_log(log)[0].code == "unknown"
@@ -247,6 +255,12 @@ def test_a_real_healthy_log_has_no_finding(name: str) -> None:
         ['time=2026 level=INFO source=types.go:50 msg="inference compute" id=GPU-a library=CUDA compute=9.0'],
         ['time=2026 level=INFO source=types.go:60 msg="inference compute" id=cpu library=cpu compute="" driver=0.0'],
         ["get_mempolicy: Operation not permitted"],
+        [
+            "ERROR 01-28 06:35:44 [gpt_oss_triton_kernels_moe.py:34] Failed to import Triton kernels. Please make sure your"
+            " triton version is compatible. Error: No module named 'triton_kernels.routing'",
+            "(APIServer pid=34) INFO 01-28 06:35:46 [api_server.py:1274] vLLM API server version 0.33.0",
+            "(APIServer pid=34) INFO:     Application startup complete.",
+        ],
         [
             'level=WARN source=amd_linux.go:61 msg="ollama recommends running" error="amdgpu version file missing: no such"',
             'level=INFO source=gpu.go:612 msg="Unable to load cudart library /usr/local/cuda/lib64/libcudart.so: failure: 35"',
