@@ -83,6 +83,14 @@ AREA_RULES = (
         "model, models_hub_endpoint",
         confidence=POSSIBLE,
     ),
+    check(
+        "running_layers",
+        "The engine stopped while it built the model's layers, or ran them for the first time.",
+        "Choose a newer vllm_version or another checkpoint; enforce_eager: true and fewer settings of your own tell"
+        " whether one of them is the cause.",
+        "vllm_version, enforce_eager, extra_args",
+        confidence=POSSIBLE,
+    ),
 )
 
 # A function of a frame, or a path below site-packages, and what was being done there. The innermost frame that any
@@ -109,7 +117,7 @@ AREAS = (
     (
         re.compile(
             r"^transformers/(?:image_|video_|processing|feature_extraction)|/(?:image_)?processing_\w+\.py"
-            r"|^vllm/multimodal/"
+            r"|^vllm/multimodal/|^vllm/transformers_utils/processor"
         ),
         "pictures_and_sound",
     ),
@@ -123,6 +131,7 @@ AREAS = (
     (re.compile(r"^huggingface_hub/|^hf_xet/"), "asking_the_hub"),
     (re.compile(r"^torch/distributed/|^vllm/distributed/|^ray/|^vllm/v1/executor/ray"), "talking_to_ranks"),
     (re.compile(r"^vllm/(?:config|engine/arg_utils|platforms|entrypoints/cli)\b"), "settings"),
+    (re.compile(r"^vllm/model_executor/(?:layers|models)/|^vllm/v1/worker/"), "running_layers"),
 )
 
 

@@ -38,7 +38,7 @@ ENGINE_RULES = _once(
     *_of(LIMIT_RULES, *KILLED),
     *_of(BUILD_RULES, "toolchain", "compile_cache", "attention_backend"),
     *MODEL_RULES,
-    *_of(BUILD_RULES, "system_too_old", "library_missing", "gpu_illegal_access"),
+    *_of(BUILD_RULES, "system_too_old", "package_missing", "library_missing", "gpu_illegal_access"),
     *_of(CARD_RULES, *LINKS),
     *BUILD_RULES,
     *SETTING_RULES,

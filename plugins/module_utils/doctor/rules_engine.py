@@ -530,8 +530,7 @@ MODEL_RULES = (
         r"|Unknown quantization (?:method|type)|quantization method .* (?:is not supported|does not)"
         r"|quantization .*not supported|not supported.*quantization|Unsupported quantization"
         r"|KeyError: 'quant_method'|in the model's quantization config|is not supported for quantization method"
-        r"|[Nn]o quantization config"
-        r"|(?:bitsandbytes|auto_?gptq|autoawq|compressed.tensors)\S* .*(?:install|required|not (?:found|installed))",
+        r"|[Nn]o quantization config",
         "The checkpoint and the quantization asked for do not fit each other, or the card does not know the method.",
         "Remove `quantization`: vLLM reads the method from the checkpoint, and this checkpoint has no such one.",
         "quantization",
@@ -674,6 +673,16 @@ BUILD_RULES = (
         "Use a newer release of the distribution (wheels of today want glibc 2.31 to 2.35), or a vllm_version that"
         " was built for this one.",
         "vllm_version",
+    ),
+    sign(
+        "package_missing",
+        r"(?:ImportError|ModuleNotFoundError): .*(?:pip install|[Pp]lease install|is not installed|not found in your"
+        r" environment|Install [\w-]+ (?:to|with)|is required for)"
+        r"|requires installation of \w+",
+        "A setting, or the model's own code, wants a Python package that the engine's environment does not have.",
+        "Add the package to a lock of your own (vllm_requirements, `uv pip compile --generate-hashes`) and run the role"
+        " again; or leave the setting out that wants it.",
+        "vllm_requirements, extra_args",
     ),
     sign(
         "library_missing",

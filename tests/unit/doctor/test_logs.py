@@ -185,6 +185,7 @@ AREAS = {
     'transformers/processing_utils.py", line 9, in from_pretrained': "pictures_and_sound",
     'flashinfer/jit/core.py", line 9, in build': "building_kernels",
     'vllm/distributed/parallel_state.py", line 9, in init_distributed_environment': "talking_to_ranks",
+    'vllm/model_executor/layers/fused_moe/layer.py", line 9, in __init__': "running_layers",
     'huggingface_hub/file_download.py", line 9, in hf_hub_download': "asking_the_hub",
 }
 
