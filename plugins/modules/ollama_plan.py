@@ -71,6 +71,14 @@ options:
         description: The systemd unit.
         type: path
         required: true
+      guard:
+        description: Content of the program that the unit starts the server by.
+        type: str
+        default: ""
+      guard_file:
+        description: Where that program lies.
+        type: path
+        default: /usr/local/lib/llm-serving/ollama_guard.py
       environment_file:
         description: File with the server's environment.
         type: path
@@ -201,6 +209,8 @@ from ..module_utils.ollama.values import OllamaError
 DEPLOYMENT = {
     "unit": {"type": "str", "required": True},
     "unit_file": {"type": "path", "required": True},
+    "guard": {"type": "str", "default": ""},
+    "guard_file": {"type": "path", "default": "/usr/local/lib/llm-serving/ollama_guard.py"},
     "environment_file": {"type": "path", "required": True},
     "links": {"type": "dict", "required": True},
     "user": {"type": "str", "required": True},
@@ -255,12 +265,13 @@ def main() -> None:
 def compare(deployment: Mapping[str, Any], environment_text: str) -> dict[str, Any]:
     """Hold the host against what the plan asks for."""
     unit, environment = Path(deployment["unit_file"]), Path(deployment["environment_file"])
+    guard = {Path(deployment["guard_file"]): deployment["guard"]} if deployment["guard"] else {}
     setup = Setup(
         user=deployment["user"],
         groups=deployment["groups"],
         folders=[Path(path) for path in deployment["folders"]],
-        files={unit: deployment["unit"], environment: environment_text},
-        modes={unit: 0o644, environment: 0o640},
+        files={unit: deployment["unit"], environment: environment_text, **guard},
+        modes={unit: 0o644, environment: 0o640, **dict.fromkeys(guard, 0o644)},
         links={Path(path): str(target) for path, target in deployment["links"].items()},
     )
     found = setup.differences()

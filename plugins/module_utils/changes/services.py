@@ -9,6 +9,7 @@ from ..engines.instances import Files, existing_instances, model_of
 from ..engines.keeper import GUARD, UNIT_NAME, unit
 
 SYSTEMD = Path("/etc/systemd/system")
+GUARDS = GUARD.parent
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,17 @@ class Unit:
 
 @dataclass(frozen=True)
 class Service:
-    """An engine's places on a host; guard: the program that its units are started by, where there is one."""
+    """An engine's places on a host; guard: the program that its units are started by."""
 
     name: str
     link: Path
     unit_file: Path
     config_dir: Path
-    guard: Path | None = None
+    guard: Path
 
     def files(self) -> list[Path]:
         """Return its files that are there."""
-        guard = [self.guard] if self.guard else []
-        return [path for path in (self.unit_file, *guard, *self._configuration()) if path.is_file()]
+        return [path for path in (self.unit_file, self.guard, *self._configuration()) if path.is_file()]
 
     def units(self) -> list[Unit]:
         """Return its units that are set up."""
@@ -68,5 +68,5 @@ def service(name: str, root: Path = Path("/")) -> Service:
     """Return the places of `vllm` or `ollama`, below another root for tests."""
     place = {"vllm": UNIT_NAME, "ollama": "ollama.service"}[name]
     base = root / SYSTEMD.relative_to("/")
-    guard = root / GUARD.relative_to("/") if name == "vllm" else None
+    guard = root / GUARDS.relative_to("/") / f"{name}_guard.py"
     return Service(name, root / "opt" / name / "current", base / place, root / "etc" / name, guard)

@@ -1,10 +1,11 @@
-"""Starts an engine and sees to it that it works: the main process of every vllm@ unit.
+"""Starts an engine and sees to it that it works: the main process of every vllm@ unit, and of ollama.service.
 
-  guard.py CONFIG HANG_SECONDS COMMAND…
+  guard.py CONFIG|URL HANG_SECONDS COMMAND…
 
 An engine that hangs neither ends nor says so: its API may even answer /health while nobody computes. So it is asked
 for one token when it has not computed for a while; one that owes the token for HANG_SECONDS is killed, and systemd
-starts it again. 0 asks for nothing. CONFIG is the instance's file of options, which COMMAND reads as well.
+starts it again. 0 asks for nothing. CONFIG is the instance's file of options, which COMMAND reads as well. An engine
+that computes by processes of its own, and looks after them, is only to answer at a URL.
 
 A model that several hosts share (`nnodes`) is loaded by all of them or by none. Members hold a connection to the
 first one; when all are there each starts its part, and when one is lost each ends it and waits for all anew. Ranks
@@ -33,6 +34,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 # Any of them moves with every step of the engine.
 PROGRESS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total", "vllm:iteration_tokens_total")
@@ -54,11 +56,20 @@ class Options:
     host: str
     port: int
     tls: bool
-    model: str
-    nodes: int
-    rank: int
-    head: str
-    head_port: int
+    model: str = ""  # that is asked for a token; none where an answer has to do
+    nodes: int = 1
+    rank: int = 0
+    head: str = ""
+    head_port: int = 0
+    health: str = "/health"
+
+    @classmethod
+    def of(cls, source: str) -> Options:
+        """Read a file that the collection wrote, or take what a URL says."""
+        url = urlsplit(source)
+        if url.scheme not in ("http", "https"):
+            return cls.read(Path(source))
+        return cls(url.hostname or "127.0.0.1", url.port or 80, url.scheme == "https", health=url.path or "/")
 
     @classmethod
     def read(cls, path: Path) -> Options:
@@ -98,7 +109,7 @@ class Api:
 
     def is_up(self, timeout_seconds: float) -> bool:
         """Tell whether it says that it is well."""
-        return self._ask("GET", "/health", None, timeout_seconds)[0] == http.client.OK
+        return self._ask("GET", self.options.health, None, timeout_seconds)[0] == http.client.OK
 
     def computed(self, timeout_seconds: float) -> float | None:
         """Return a count that grows with every step of the engine; None when it is not told."""
@@ -145,6 +156,11 @@ class Pulse:
         self.pause_seconds = min(LONGEST_PAUSE_SECONDS, hang_seconds / 4)
         self._computed: float | None = None
 
+    @property
+    def symptom(self) -> str:
+        """What an engine that hangs does not do."""
+        return "computed" if self.api.options.model else "answered"
+
     def is_up(self) -> bool:
         """Tell whether the engine has come up: loading may take as long as it takes."""
         return self.api.is_up(self.hang_seconds / 2)
@@ -154,6 +170,8 @@ class Pulse:
         timeout = self.hang_seconds / 2
         if not self.api.is_up(timeout):
             return False
+        if not self.api.options.model:
+            return True
         return self._has_computed(timeout) or self.api.replies(timeout) or self._has_computed(timeout)
 
     def _has_computed(self, timeout_seconds: float) -> bool:
@@ -194,7 +212,8 @@ def watch(engine: Engine, pulse: Pulse) -> None:
         if pulse.beats():
             alive = time.monotonic()
         elif time.monotonic() - alive > pulse.hang_seconds and not engine.ended.is_set():
-            say(f"the engine has not computed for {pulse.hang_seconds:g} seconds, though it was asked to: it is killed")
+            seconds = f"{pulse.hang_seconds:g} seconds"
+            say(f"the engine has not {pulse.symptom} for {seconds}, though it was asked to: it is killed")
             engine.kill()
             return
 
@@ -391,9 +410,9 @@ def say(text: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the engine; end as it ended, so that systemd judges by the engine's own end."""
-    config, hang_seconds, *command = arguments
+    source, hang_seconds, *command = arguments
     try:
-        code = Guard(Options.read(Path(config)), float(hang_seconds), command).run()
+        code = Guard(Options.of(source), float(hang_seconds), command).run()
     except OSError as error:
         say(f"the engine cannot be started: {error}")
         return 1

@@ -132,6 +132,34 @@ def test_a_hanging_engine_is_killed(tmp_path: Path, fake: Fake) -> None:
     assert engine.wait() == -signal.SIGKILL
 
 
+def test_an_engine_behind_a_url_only_has_to_answer(fake: Fake) -> None:
+    options = guard.Options.of(f"http://127.0.0.1:{fake.server.server_port}/api/version")
+    found = guard.Pulse(guard.Api(options), 20)
+    fake.replies = False
+    assert found.beats()
+    assert fake.asked == []
+    fake.healthy = False
+    assert not found.beats()
+
+
+def test_one_that_does_not_answer_there_is_killed(fake: Fake, capfd: pytest.CaptureFixture[str]) -> None:
+    url = f"http://127.0.0.1:{fake.server.server_port}/api/version"
+    command = [sys.executable, "-I", guard.__file__, url, "0.5", sys.executable, "-c", SLEEPER]
+    with subprocess.Popen(command) as process:
+        time.sleep(2)
+        assert process.poll() is None  # it answers
+        fake.healthy = False
+        assert process.wait(LIMIT_SECONDS) == -signal.SIGKILL
+    assert "guard: the engine has not answered for 0.5 seconds" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:11434/api/version", "http://127.0.0.1:11434/api/version"])
+def test_a_url_says_where_to_ask(url: str) -> None:
+    found = guard.Options.of(url)
+    assert (found.port, found.tls, found.nodes, found.health) == (11434, False, 1, "/api/version")
+    assert found.host == ("::1" if "::1" in url else "127.0.0.1")
+
+
 @pytest.mark.parametrize(
     ("code", "expected"), [("pass", 1), ("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", -9)]
 )
