@@ -39,6 +39,12 @@ def failed_hosts(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]
     return [host for host, result in found.items() if not isinstance(result, Mapping) or result.get("failed")]
 
 
+def changed_together(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the hosts in an order in which those that share a model stand beside each other."""
+    crews = batches.crews(hosts, lambda host: hostvars.get(host, {}).get("vllm_models") or ())
+    return [host for crew in crews for host in crew]
+
+
 def change_batches(
     hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], serial: Sequence[int | str] | int | str
 ) -> list[int | str]:
@@ -99,6 +105,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "change_batches": change_batches,
+            "changed_together": changed_together,
             "failed_hosts": failed_hosts,
             "failure_text": failure_text,
             "fleet_states": fleet_states,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
+from control import ENVIRONMENT, INVENTORY, ROOT, machine
 
-INVENTORY = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "inventory"
 UNIT = "vllm@big.service"
 LIMIT_SECONDS = 600  # of which most is loading, on a busy machine
 API_PORT, RANKS_PORT, LINK_PORT = 8010, 18010, 28010
@@ -31,13 +29,13 @@ print(urllib.request.urlopen(request, timeout=180).read().decode())
 @pytest.fixture(scope="module")
 def one() -> Any:
     """The host that answers."""
-    return testinfra.get_host("ansible://one", ansible_inventory=str(INVENTORY))
+    return machine("one")
 
 
 @pytest.fixture(scope="module")
 def two() -> Any:
     """The host that has the other part."""
-    return testinfra.get_host("ansible://two", ansible_inventory=str(INVENTORY))
+    return machine("two")
 
 
 def parts(host: Any) -> set[str]:
@@ -64,6 +62,29 @@ def test_each_host_has_a_part_and_one_answers(one, two):
     assert parts(one) and parts(two)
     assert f":{API_PORT} " not in two.check_output("ss -tln")
     assert "headless: true" in two.file("/etc/vllm/big.yaml").content_string
+
+
+def put_back(*options: str) -> subprocess.CompletedProcess[str]:
+    """Go to the generation that there is: nothing restarts, and everything else happens."""
+    command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/rollback.yml", "-e", "generation=1", *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=ENVIRONMENT)
+
+
+def test_both_go_back_in_one_batch(one, two):
+    before = parts(one), parts(two)
+    run = put_back()
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.count("PLAY [Put vLLM back]") == 1
+    assert "ok: [one]" in run.stdout and "ok: [two]" in run.stdout
+    assert (parts(one), parts(two)) == before
+
+
+def test_one_does_not_go_back_alone(one):
+    before = parts(one)
+    run = put_back("--limit", "one")
+    assert run.returncode != 0
+    assert "one shares a model with two, which this run leaves out" in " ".join(run.stdout.split())
+    assert parts(one) == before
 
 
 @pytest.mark.parametrize("port", [API_PORT, RANKS_PORT, LINK_PORT])

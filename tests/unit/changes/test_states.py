@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from ansible_collections.llm.serving.plugins.filter.changes import (
     change_batches,
+    changed_together,
     failed_hosts,
     failure_text,
     fleet_states,
@@ -135,6 +136,12 @@ def test_hosts_without_a_good_result_have_failed() -> None:
 def test_batches_part_nobody(serial: Any, expected: list[int]) -> None:
     hostvars = {host: shared("a", "b") if host in "ab" else {} for host in "abcde"}
     assert change_batches(list("abcde"), hostvars, serial) == expected
+
+
+def test_hosts_that_share_a_model_go_back_side_by_side() -> None:
+    hostvars = {host: shared("a", "d") if host in "ad" else {} for host in "abcd"}
+    assert changed_together(list("abcd"), hostvars) == ["a", "d", "b", "c"]
+    assert changed_together(["a", "c"], hostvars) == ["a", "c"]
 
 
 def test_batches_are_as_asked_for_where_nothing_is_shared() -> None:
