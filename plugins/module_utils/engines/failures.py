@@ -104,7 +104,7 @@ def decide(raw: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
     """Return the line that says why, by rules in their order; None when nothing in the log is a failure."""
     for life in reversed(_lives(parse_lines(since_served(list(raw))))):
         found = list(_candidates(life))
-        candidates = [text for text, _ in found]
+        candidates = [text for text, _frames in found]
         plain = _plain(life) if candidates else []
         # What the driver says of itself explains all else, and is often only a warning.
         deepest = [rule for rule in rules if rule in GPU_RULES]
@@ -117,7 +117,7 @@ def decide(raw: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
             return Decision(_shorten(text), area_of(frames))
         # Processes that are told to stop complain of each other's end.
         stopped = next((number for number, line in enumerate(life) if STOPPING.search(line.text)), len(life))
-        consequences = [text for text, _ in _candidates(life[:stopped])]
+        consequences = [text for text, _frames in _candidates(life[:stopped])]
         if consequences:
             return Decision(_shorten(consequences[-1]), is_pointer=True)
     return None

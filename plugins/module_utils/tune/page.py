@@ -17,7 +17,7 @@ LIMITS = {
     "itl_seconds": "gaps between tokens",
     "e2e_seconds": "whole answer",
 }
-COLUMNS = ("load", "answers/s", "tokens/s", "as promised", *(name for _, name in TIMES))
+COLUMNS = ("load", "answers/s", "tokens/s", "as promised", *(name for _key, name in TIMES))
 OWN_CSS = """
 .bars{list-style:none;padding:0;margin:12px 0}.bars li{margin:10px 0}
 .bars span{display:flex;justify-content:space-between;gap:12px;font-size:.9rem}
@@ -134,7 +134,7 @@ def _table(trials: Sequence[Trial], chosen: int) -> str:
         for stage in (summary or {}).get("stages") or ():
             share = percent(stage["goodput"]["share"]) if stage.get("goodput") else NONE
             cells = [stage["label"], number(stage["throughput"]["requests_per_second"]), _tokens(stage), share]
-            cells += [f"{_time(stage, key, 'p50')} / {_time(stage, key, 'p95')}" for key, _ in TIMES]
+            cells += [f"{_time(stage, key, 'p50')} / {_time(stage, key, 'p95')}" for key, _name in TIMES]
             rows.append(f"<tr>{''.join(f'<td>{esc(cell)}</td>' for cell in cells)}</tr>")
     head = "".join(f"<th>{esc(entry)}</th>" for entry in COLUMNS)
     return (

@@ -94,7 +94,7 @@ def _banner(style: str, headline: str, details: Sequence[str]) -> str:
 
 def _detail(text: str) -> str:
     """Show what was found at many loads as a list: in a sentence nobody reads it."""
-    expected, _, found = text.partition(", found ")
+    expected, _comma, found = text.partition(", found ")
     loads = found.split("; ")
     if len(loads) < MANY_LOADS:
         return esc(text)
