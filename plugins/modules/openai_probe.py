@@ -161,7 +161,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.engines.failures import decisive_failure
+from ..module_utils.doctor.failures import decisive_failure
 from ..module_utils.engines.instances import environment_value, read
 from ..module_utils.engines.report import read_report
 from ..module_utils.engines.systemd import Run, UnitState, recent_journal, startup_journal, unit_states

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..engines.failures import decide, since_served
+from .failures import decide, since_served
 from .finding import FILES, GPU, HOUSEKEEPING, NETWORK, STATE, Finding, of_decision, of_rule, ordered
 from .firewall import blocked_clients
 from .rule import CRITICAL, WARNING, Rule

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
-from ..engines.failures import Decision
+from .failures import Decision
 from .rule import CERTAIN, SEVERITIES, Rule, fill
 from .rules import rule_of
 

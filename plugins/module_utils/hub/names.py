@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
+from ..support.addresses import HIGHEST_PORT
 from .errors import InvalidNameError
 
 MANIFEST_NAME = ".llm-serving.json"
@@ -59,7 +60,7 @@ def check_revision(revision: str) -> str:
 def is_http_url(url: str) -> bool:
     """Whether something is the URL of a server that speaks HTTP."""
     found = _URL.fullmatch(url)
-    return found is not None and int(found[1] or 80) <= 65535
+    return found is not None and int(found[1] or 80) <= HIGHEST_PORT
 
 
 def is_commit(revision: str) -> bool:

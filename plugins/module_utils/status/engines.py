@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..engines.failures import decisive_failure
+from ..doctor.failures import decisive_failure
 from ..ollama import api
 from ..ollama.environment import parse_config
 from ..ollama.log import findings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..benchmark.report.style import CSS
+from ..benchmark.report.document import document
 from ..benchmark.report.text import NONE, duration, esc, number, percent
 from .choose import LEAST_GAIN, best, reference, score, settings_words
 
@@ -44,15 +44,7 @@ def render(trials: Sequence[Trial], model: str, host: str, promise: Mapping[str,
         "<h2>For engineers</h2>",
         _table(trials, chosen),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-        'img-src data:"><link rel="icon" href="data:,">'
-        f"<title>{esc(title)}</title><style>{CSS}{OWN_CSS}</style></head><body><main>\n"
-        + "\n".join(parts)
-        + "\n</main></body></html>\n"
-    )
+    return document(title, parts, OWN_CSS)
 
 
 def _promise(promise: Mapping[str, Any]) -> str:

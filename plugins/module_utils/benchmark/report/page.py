@@ -9,7 +9,7 @@ from ..numbers import percentile
 from ..records import Record
 from . import charts, words
 from .charts import Band, Mark, Series
-from .style import CSS
+from .document import document
 from .text import NONE, duration, esc, number, percent
 
 Summary = Mapping[str, Any]
@@ -62,16 +62,7 @@ def render(summary: Summary, records: Sequence[Record]) -> str:
         _settings(summary),
         METHOD,
     ]
-    title = esc(f"Benchmark of {summary['title']}")
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-        'img-src data:"><link rel="icon" href="data:,">'
-        f"<title>{title}</title><style>{CSS}</style></head><body><main>\n"
-        + "\n".join(parts)
-        + "\n</main></body></html>\n"
-    )
+    return document(f"Benchmark of {summary['title']}", parts)
 
 
 def _header(summary: Summary) -> str:

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from ..doctor.areas import area_of
-from ..doctor.rule import Rule, fill
-from ..doctor.rules import ENGINE_RULES
-from ..doctor.rules_host import GPU_RULES
-from .lines import Line, parse_lines
-from .report import START
+from ..engines.lines import Line, parse_lines
+from ..engines.report import START
+from .areas import area_of
+from .rule import Rule, fill
+from .rules import ENGINE_RULES
+from .rules_host import GPU_RULES
 
 MAX_SHOWN_CHARS = 1200
 CONTINUATION_LINES = 8

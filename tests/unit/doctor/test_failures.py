@@ -6,9 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.llm.serving.plugins.module_utils.engines.failures import decisive_failure
+from ansible_collections.llm.serving.plugins.module_utils.doctor.failures import decisive_failure
 
-LOGS = Path(__file__).parent / "logs"
+LOGS = Path(__file__).parents[1] / "engines" / "logs"
 
 REAL = {
     "address_not_here": ("address_not_here", "Cannot assign requested address"),
