@@ -2,7 +2,8 @@
 # make demo    one throwaway host on this machine serves a tiny model and answers a chat
 # make test    everything: lint, sanity, unit tests, every scenario
 # make docs    the documentation's site, in build/docs/html
-PYTHON ?= python3
+# The distribution's own Python where it is new enough: one built by hand is often built without optimization.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg

@@ -174,7 +174,8 @@ def test_a_killed_server_is_back_within_seconds(cpu):
 def test_a_hanging_server_is_killed_and_back(cpu):
     before = server(cpu)
     # The guard minds a server from its first answer on: how long one takes to start is not its business.
-    asked = f"journalctl --quiet --unit=ollama _PID={before} --grep=/api/version"
+    # An answer, that is: the route is named in the log as well.
+    asked = f"journalctl --quiet --unit=ollama _PID={before} --grep='GIN.*\"/api/version\"'"
     eventually(lambda: cpu.run(asked).rc == 0, 180)
     cpu.check_output(f"kill -STOP {before}")
     eventually(lambda: is_back(cpu, before), 180)
