@@ -56,7 +56,8 @@ def molecule(checkout: Path, creates: str) -> tuple[dict[str, str], str]:
     done = subprocess.run(
         ["molecule", "test", "--scenario-name", "probe"],
         cwd=checkout,
-        env={**os.environ, "NO_COLOR": "1", "MOLECULE_GLOB": "molecule/*/molecule.yml"},
+        # Where this run's report goes and which of its tests are wanted is no matter of the probe's.
+        env={**os.environ, "NO_COLOR": "1", "MOLECULE_GLOB": "molecule/*/molecule.yml", "PYTEST_ADDOPTS": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -72,7 +73,7 @@ def molecule(checkout: Path, creates: str) -> tuple[dict[str, str], str]:
 def test_a_good_scenario_passes_and_keeps_secrets(checkout: Path) -> None:
     steps, said = molecule(checkout, creates="/mark")
     assert steps == dict.fromkeys(
-        ("destroy", "syntax", "create", "prepare", "check", "converge", "idempotence", "verify", "test"), "Successful"
+        ("destroy", "create", "prepare", "check", "converge", "idempotence", "verify", "test"), "Successful"
     ), said
     assert "1 passed" in said
     assert "hunter2" not in said

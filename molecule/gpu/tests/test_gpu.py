@@ -13,7 +13,7 @@ import testinfra
 HERE = Path(__file__).resolve().parents[1]
 INVENTORY = HERE / "inventory"
 MIB = 2**20
-SECONDS_ALLOWED = 0.3
+SECONDS_ALLOWED = 0.6
 
 
 def on(name):
