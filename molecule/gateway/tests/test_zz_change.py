@@ -57,7 +57,7 @@ class Load(threading.Thread):
             except Exception as error:
                 self.errors.append(repr(error))
             # Leaves the machine some time for what is tried meanwhile.
-            self.over.wait(1)
+            self.over.wait(0.2)
 
     def __enter__(self) -> Load:
         self.start()
