@@ -11,6 +11,14 @@ import pytest
 
 testinfra_hosts = ["ansible://vllm"]
 KEY = "sk-molecule-not-to-be-seen"
+LOAD = {
+    "benchmark_concurrency": [2],
+    "benchmark_requests": 8,
+    "benchmark_output_tokens": 8,
+    "benchmark_input_tokens": 8,
+    "benchmark_warmup_requests": 2,
+    "benchmark_client_ceiling_seconds": 0,
+}
 
 
 def test_a_start_that_fails_says_why_and_is_undone(play, models, lives, ask):
@@ -31,8 +39,10 @@ def test_a_start_that_fails_says_why_and_is_undone(play, models, lives, ask):
     assert ask(8010, "/v1/models")[0] == 200
 
 
-def test_a_run_that_is_killed_before_the_restart_is_finished_by_the_next(host, play, start, models, lives, ask):
-    """And nobody else may change the host meanwhile."""
+def test_a_run_that_is_killed_before_the_restart_is_finished_by_the_next(
+    host, play, start, models, lives, ask, tmp_path
+):
+    """And nobody else may change the host meanwhile. The next one also measures, and finds the promise kept."""
     before = lives()
     models[0]["max_num_seqs"] = 6
     # systemd does not answer any more, just when it is asked to restart the instance.
@@ -55,8 +65,12 @@ def test_a_run_that_is_killed_before_the_restart_is_finished_by_the_next(host, p
     finally:
         host.check_output(f"rm {stub}")
     assert lives() == before
-    run = play(vllm_models=models)
+    promise = {"rolling_benchmark": True, "benchmark_slo": {"e2e_seconds": 60}, "benchmark_dest": str(tmp_path)}
+    run = play(vllm_models=models, **LOAD, **promise)
     assert run.ok, run.output
+    pages = [path.read_text("utf-8") for path in tmp_path.glob("twin/*/report.html")]
+    assert len(pages) == 2
+    assert all("The promise is kept" in page for page in pages)
     assert "taken over from a run that ended without giving its lock back" in " ".join(run.output.split())
     assert KEY not in run.output
     assert lives()["second"] == before["second"]
@@ -115,6 +129,31 @@ def test_one_goes_back_by_hand(host, play, models, lives, ask):
     assert "no generation is older than the current one, 1" in " ".join(play("rollback").output.split())
     assert host.file("/var/lib/llm-serving/generations/vllm").mode == 0o700
     assert not host.file("/run/llm-serving/lock").exists
+
+
+def test_the_better_setting_is_found_and_served(host, play, lives, tmp_path):
+    """Of four at a time, an engine that takes one at a time keeps three waiting."""
+    before = lives()
+    files = {"tune_dest": str(tmp_path / "tuned.yml"), "tune_report": str(tmp_path / "tune.html")}
+    run = play(
+        "tune",
+        tune_host="twin",
+        tune_model="first",
+        tune_candidates=[{"max_num_seqs": 4}, {"max_num_seqs": 1}],
+        benchmark_slo={"e2e_seconds": 60},
+        **{**LOAD, "benchmark_concurrency": [4], "benchmark_requests": 24},
+        **files,
+    )
+    assert run.ok, run.output
+    assert "max_num_seqs 1: not measured" not in run.output
+    page = (tmp_path / "tune.html").read_text("utf-8")
+    assert "Tuning of first on twin" in page
+    assert "did not serve" not in page
+    assert lives()["second"] == before["second"]
+    assert lives()["first"] != before["first"]
+    assert "max-num-seqs: 4" in host.file("/etc/vllm/first.yaml").content_string
+    assert not (tmp_path / "tuned.yml").exists()
+    assert KEY not in run.output
 
 
 def test_a_model_that_is_listed_no_more_goes(host, play, models, lives, ask):
