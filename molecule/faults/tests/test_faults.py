@@ -13,7 +13,26 @@ import pressure
 import pytest
 
 testinfra_hosts = ["ansible://door"]
-THREADS = {"OMP_NUM_THREADS": "1"}  # what the inventory has; a variable of the command line stands for all of it
+# What the inventory has; a variable of the command line stands for all of it.
+THREADS = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+MODEL = {"name": "tiny", "model": "/srv/models/local/tiny", "port": 8010, "max_model_len": 512, "max_num_seqs": 8}
+
+
+def test_a_change_of_both_and_the_way_back(engine, requests, ansible):
+    hosts = [engine(name) for name in ("left", "right")]
+    lives, began = [host.life() for host in hosts], time.monotonic()
+    changed = [{**MODEL, "max_num_seqs": 6}]
+    run = ansible("ansible-playbook", "playbooks/vllm.yml", vllm_models=changed)
+    assert run.returncode == 0, run.stdout
+    outcomes = requests.report("a change of both backends", time.monotonic() - began)
+    assert set(outcomes) == {"200"}
+    changed_lives, began = [host.life() for host in hosts], time.monotonic()
+    run = ansible("ansible-playbook", "playbooks/rollback.yml")
+    assert run.returncode == 0, run.stdout
+    outcomes = requests.report("both go back", time.monotonic() - began)
+    assert set(outcomes) == {"200"}
+    assert not set(lives) & set(changed_lives)
+    assert not set(changed_lives) & {host.life() for host in hosts}
 
 
 @pytest.mark.parametrize(
