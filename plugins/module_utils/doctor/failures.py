@@ -41,7 +41,8 @@ EXCEPTION = re.compile(
 )
 ARGUMENT = re.compile(r"^(?:\S+ ?)?(?:\S+: )?error: .+")
 PYDANTIC = re.compile(r"validation errors? for ")
-CHAINED = re.compile(r"^(?:During handling of the above exception, another|The above exception was the direct cause)")
+CAUSED = re.compile(r"^The above exception was the direct cause")
+CHAINED = re.compile(rf"^During handling of the above exception, another|{CAUSED.pattern}")
 FRAME = re.compile(r"^\s+|^File \"|^Traceback \(most recent call last\)|^\s*\^+\s*$")
 # A frame of a traceback: its path below a folder of packages, or in a checkout of vLLM, and its function.
 PLACE = re.compile(
@@ -76,6 +77,19 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """What may be the cause: the frames say where it was raised, and `cause` what it was raised from."""
+
+    text: str
+    frames: Sequence[str] = ()
+    cause: str = ""
+
+    def in_full(self) -> str:
+        """Return it with what it was raised from, of which it need not say anything."""
+        return f"{self.text}\nbecause of {self.cause}" if self.cause and self.cause not in self.text else self.text
+
+
+@dataclass(frozen=True)
 class Decision:
     """The line that decides, and the rule that knows it; rule and match are None where none does."""
 
@@ -104,20 +118,19 @@ def decide(raw: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
     """Return the line that says why, by rules in their order; None when nothing in the log is a failure."""
     for life in reversed(_lives(parse_lines(since_served(list(raw))))):
         found = list(_candidates(life))
-        candidates = [text for text, _frames in found]
+        candidates = [candidate.text for candidate in found]
         plain = _plain(life) if candidates else []
         # What the driver says of itself explains all else, and is often only a warning.
         deepest = [rule for rule in rules if rule in GPU_RULES]
         decision = _known(plain, deepest) or _known(candidates, rules) or _known(plain, rules)
         if decision:
             return decision
-        meaningful = [(text, frames) for text, frames in found if not POINTERS.search(text)]
+        meaningful = [candidate for candidate in found if not POINTERS.search(candidate.text)]
         if meaningful:
-            text, frames = meaningful[0]
-            return Decision(_shorten(text), area_of(frames))
+            return Decision(_shorten(meaningful[0].in_full()), area_of(meaningful[0].frames))
         # Processes that are told to stop complain of each other's end.
         stopped = next((number for number, line in enumerate(life) if STOPPING.search(line.text)), len(life))
-        consequences = [text for text, _frames in _candidates(life[:stopped])]
+        consequences = [candidate.text for candidate in _candidates(life[:stopped])]
         if consequences:
             return Decision(_shorten(consequences[-1]), is_pointer=True)
     return None
@@ -153,23 +166,26 @@ def _lives(lines: list[Line]) -> list[list[Line]]:
     return [lines[start:end] for start, end in zip(borders, borders[1:])]
 
 
-def _candidates(lines: list[Line]) -> Iterable[tuple[str, list[str]]]:
-    """Yield what may be the cause and where it was raised, oldest first.
+def _candidates(lines: list[Line]) -> Iterable[Candidate]:
+    """Yield what may be the cause, oldest first.
 
     Of chained exceptions it is the last that speaks for itself.
     """
-    chained: tuple[str, list[str]] | None = None
+    chained: Candidate | None = None
+    cause = ""
     for number, line in enumerate(lines):
         if EXCEPTION.match(line.text):
             text = line.text + (_continuation(lines, number) or _asserted(lines, number) or _reader(lines, number))
-            found = (text, _frames(lines, number))
-            if _chain_goes_on(lines, number):
+            found = Candidate(text, _frames(lines, number), cause)
+            link = _chain_goes_on(lines, number)
+            cause = text if link and CAUSED.match(link) and not POINTERS.search(text) else ""
+            if link:
                 chained = found
                 continue
             yield chained if chained and POINTERS.search(text) else found
             chained = None
         elif ARGUMENT.match(line.text) or _speaks_for_itself(line):
-            yield line.text.strip() + _thrown(lines, number), []
+            yield Candidate(line.text.strip() + _thrown(lines, number))
 
 
 def _frames(lines: list[Line], number: int) -> list[str]:
@@ -184,10 +200,10 @@ def _frames(lines: list[Line], number: int) -> list[str]:
     return frames[::-1]
 
 
-def _chain_goes_on(lines: list[Line], number: int) -> bool:
-    """Tell whether the same process raised another exception while it handled this one."""
-    following = [line for line in lines[number + 1 : number + 5] if line.process == lines[number].process]
-    return any(CHAINED.match(line.text) for line in following)
+def _chain_goes_on(lines: list[Line], number: int) -> str:
+    """Return the line that says so when the same process raised another exception while it handled this one."""
+    following = [line.text for line in lines[number + 1 : number + 5] if line.process == lines[number].process]
+    return next((text for text in following if CHAINED.match(text)), "")
 
 
 def _speaks_for_itself(line: Line) -> bool:

@@ -134,6 +134,26 @@ def test_of_chained_exceptions_the_last_speaks_to_the_user() -> None:
     assert failure.code == "config_invalid"
 
 
+def test_what_an_exception_was_raised_from_is_told_with_it() -> None:
+    failure = decisive_failure(
+        [
+            "Traceback (most recent call last):",
+            '  File "/usr/lib/python3.11/logging/config.py", line 573, in configure',
+            "ValueError: Unknown level: 'LOUD'",
+            "",
+            "The above exception was the direct cause of the following exception:",
+            "",
+            "Traceback (most recent call last):",
+            '  File "/opt/vllm/current/lib/python3.11/site-packages/vllm/logger.py", line 300, in _configure',
+            "ValueError: Unable to configure handler 'vllm'",
+        ]
+    )
+    assert failure
+    assert (
+        failure.line == "ValueError: Unable to configure handler 'vllm'\nbecause of ValueError: Unknown level: 'LOUD'"
+    )
+
+
 def test_a_log_that_begins_too_late_says_so() -> None:
     failure = decisive_failure(NOISE_AFTER)
     assert failure is not None
