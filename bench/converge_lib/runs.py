@@ -55,6 +55,8 @@ class Runner:
             limit=",".join(hosts) or None,
             extravars=variables,
             envvars={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **self.environment},
+            # The runner reads files of variables again that it wrote for an earlier run.
+            suppress_env_files=True,
             # Under one name the runner would add the events of this run to those of the last.
             ident=str(uuid.uuid4()),
             rotate_artifacts=1,
