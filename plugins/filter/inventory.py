@@ -19,13 +19,14 @@ ANSIBLES_OWN = ("all", "ungrouped")
 def present_groups(pattern: str, groups: Mapping[str, Sequence[str]]) -> str:
     """Return those of a play's groups that have hosts, as a pattern; nobody, where others are there.
 
-    Raises AnsibleFilterError when the inventory has hosts in none of the collection's groups: a misspelt one would
-    otherwise be a run that does nothing and succeeds.
+    Raises AnsibleFilterError when all hosts of the inventory are in other groups: a misspelt one would otherwise be a run
+    that does nothing and succeeds.
     """
     there = [name for name in pattern.split(":") if groups.get(name)]
     if there:
         return ":".join(there)
-    if any(groups.get(name) for name in GROUPS):
+    # A syntax check needs no inventory, and of an empty one Ansible itself warns.
+    if not groups.get("all") or any(groups.get(name) for name in GROUPS):
         return NOBODY
     found = ", ".join(name for name in groups if name not in ANSIBLES_OWN) or "none"
     wanted = pattern.replace(":", " or ")

@@ -13,7 +13,8 @@ from ansible_collections.llm.serving.plugins.filter.inventory import NOBODY, pre
         ("vllm", {"vllm": ["gpu1"]}, "vllm"),
         ("vllm:ollama", {"vllm": [], "ollama": ["desk"]}, "ollama"),
         ("vllm:ollama", {"vllm": ["gpu1"], "ollama": ["desk"]}, "vllm:ollama"),
-        ("vllm", {"ollama": ["desk"]}, NOBODY),
+        ("vllm", {"all": ["desk"], "ollama": ["desk"]}, NOBODY),
+        ("vllm", {"all": [], "ungrouped": []}, NOBODY),
     ],
 )
 def test_groups_without_hosts_are_left_out(pattern, groups, played):
