@@ -19,8 +19,8 @@ ANSIBLES_OWN = ("all", "ungrouped")
 def present_groups(pattern: str, groups: Mapping[str, Sequence[str]]) -> str:
     """Return those of a play's groups that have hosts, as a pattern; nobody, where others are there.
 
-    Raises AnsibleFilterError when all hosts of the inventory are in other groups: a misspelt one would otherwise be a run
-    that does nothing and succeeds.
+    Raises AnsibleFilterError when all hosts of the inventory are in other groups: a misspelt one would otherwise be a
+    run that does nothing and succeeds.
     """
     there = [name for name in pattern.split(":") if groups.get(name)]
     if there:
