@@ -8,32 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
+from ansible.utils.display import Display
 
 # What the playbooks are for. A fleet need not have all of them.
 GROUPS = ("vllm", "ollama", "gateway", "mirror", "monitoring")
 NOBODY = "!all"
 ANSIBLES_OWN = ("all", "ungrouped")
+DISPLAY = Display()
 
 
 def present_groups(pattern: str, groups: Mapping[str, Sequence[str]]) -> str:
-    """Return those of a play's groups that have hosts, as a pattern; nobody, where others are there.
+    """Return those of a play's groups that have hosts, as a pattern; nobody, where there are none.
 
-    Raises AnsibleFilterError when all hosts of the inventory are in other groups: a misspelt one would otherwise be a
-    run that does nothing and succeeds.
+    Warns when all hosts of the inventory are in other groups than the collection's: one may be misspelt.
     """
     there = [name for name in pattern.split(":") if groups.get(name)]
     if there:
         return ":".join(there)
-    # A syntax check needs no inventory, and of an empty one Ansible itself warns.
-    if not groups.get("all") or any(groups.get(name) for name in GROUPS):
-        return NOBODY
-    found = ", ".join(name for name in groups if name not in ANSIBLES_OWN) or "none"
-    wanted = pattern.replace(":", " or ")
-    raise AnsibleFilterError(
-        f"the inventory has no host to play: expected some in the group {wanted}, found the groups {found}: "
-        "put hosts into that group, or name the right inventory by -i"
-    )
+    # Of an empty inventory Ansible itself warns.
+    if groups.get("all") and not any(groups.get(name) for name in GROUPS):
+        found = ", ".join(name for name in groups if name not in ANSIBLES_OWN) or "none"
+        DISPLAY.warning(
+            f"no host to play: expected some in the group {pattern.replace(':', ' or ')}, found the groups {found}: "
+            "put hosts into that group, or name the right inventory by -i"
+        )
+    return NOBODY
 
 
 class FilterModule:

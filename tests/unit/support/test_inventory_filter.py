@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.errors import AnsibleFilterError
+from ansible_collections.llm.serving.plugins.filter import inventory
 from ansible_collections.llm.serving.plugins.filter.inventory import NOBODY, present_groups
 
 
@@ -21,6 +21,10 @@ def test_groups_without_hosts_are_left_out(pattern, groups, played):
     assert present_groups(pattern, groups) == played
 
 
-def test_an_inventory_of_something_else_is_refused():
-    with pytest.raises(AnsibleFilterError, match="in the group vllm or ollama, found the groups vlm, web"):
-        present_groups("vllm:ollama", {"all": ["a"], "ungrouped": [], "vlm": ["a"], "web": []})
+def test_an_inventory_of_something_else_is_warned_of(monkeypatch):
+    warned = []
+    monkeypatch.setattr(inventory.DISPLAY, "warning", warned.append)
+    assert present_groups("vllm:ollama", {"all": ["a"], "ungrouped": [], "vlm": ["a"], "web": []}) == NOBODY
+    assert "in the group vllm or ollama, found the groups vlm, web" in warned[0]
+    assert present_groups("vllm:ollama", {"all": ["a"], "gateway": ["a"]}) == NOBODY
+    assert len(warned) == 1
