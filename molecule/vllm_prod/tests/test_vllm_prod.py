@@ -32,7 +32,6 @@ def test_the_configuration_is_that_of_the_launch_line(host):
         "max-model-len": 8192,
         "max-num-seqs": 8,
         "gpu-memory-utilization": 0.8,
-        "shutdown-timeout": 30,
         "max-num-batched-tokens": 4096,  # planned: the launch line leaves it to the card's name and size
     }
 

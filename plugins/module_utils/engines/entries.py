@@ -13,8 +13,6 @@ from .options import did_you_mean, spell, translate
 
 # Options that planning does not know, and that are worth a key of their own all the same.
 PASSED_ON = ("enable_log_requests",)
-# Options that the role gives to every model; extra_args may say otherwise.
-GIVEN = ("shutdown_timeout",)
 # Options that vLLM no longer has, in the spelling of the key; extra_args may hold any.
 OUTDATED = ("disable_log_requests", "swap_space", "num_scheduler_steps", "use_v2_block_manager", "worker_use_ray")
 # Keys that say where a model comes from, and how its instance is kept; planning does not want them.
@@ -90,7 +88,6 @@ VARIABLES = (
     "vllm_checks",
     "vllm_start_timeout_seconds",
     "vllm_hang_seconds",
-    "vllm_stop_seconds",
     "vllm_member_address",
     "vllm_defer_changes",
 )
@@ -218,7 +215,7 @@ def wishes(
     for entry in wanted(entries):
         merged = {**defaults, **entry}
         name = str(merged["name"])
-        options = {key: merged.pop(key) for key in (*GIVEN, *PASSED_ON, *OUTDATED) if key in merged}
+        options = {key: merged.pop(key) for key in (*PASSED_ON, *OUTDATED) if key in merged}
         if members.is_shared(merged):
             planned, joined = members.part(merged, here, int(merged.get("port") or DEFAULT_PORT), variables)
             merged = {**merged, **planned, "extra_args": {**joined, **(merged.get("extra_args") or {})}}
