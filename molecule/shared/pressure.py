@@ -37,10 +37,11 @@ class Pressure:
         self._wait(lambda: any(item["outcome"] == FINE for item in self.requests()))
         self.since = time.time()
 
-    def settle(self) -> None:
-        """Wait until a request that is sent from now on was answered, so that none of before is still under way."""
+    def settle(self) -> float:
+        """Wait until all that was sent before now has an outcome: each asks again when it has its reply. Return now."""
         now = time.time()
-        self._wait(lambda: sum(item["at"] > now for item in self.requests()) > 1)
+        self._wait(lambda: len({item["asker"] for item in self.requests() if item["at"] > now}) == SIDE_BY_SIDE)
+        return now
 
     def stop(self) -> None:
         """End it."""
@@ -49,13 +50,13 @@ class Pressure:
     def requests(self) -> list[dict[str, Any]]:
         """Return what became of each request that was sent since the last report."""
         lines = self.door.file("/root/stream.log").content_string.split("\n")[:-1]
-        return [item for item in map(json.loads, lines) if item["at"] >= self.since]
+        return [item for item in map(json.loads, lines) if item["at"] > self.since]
 
     def report(self, what: str, recovery_seconds: float | None = None) -> Counter[str]:
         """Say how many requests came to what since the last report, and begin anew."""
-        self.settle()
-        found = self.requests()
-        self.since = time.time()
+        until = self.settle()
+        found = [item for item in self.requests() if item["at"] <= until]
+        self.since = until
         outcomes = Counter(item["outcome"] for item in found)
         lost = [item for item in found if item["outcome"] != FINE]
         slowest = max(item["seconds"] for item in found)

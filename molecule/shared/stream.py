@@ -44,18 +44,19 @@ def ask(streamed):
         connection.close()
 
 
-def keep_asking(streamed):
+def keep_asking(asker):
     """Ask again and again until the time is up."""
+    streamed = asker % 2 == 0
     while time.monotonic() < END:
         began, wall = time.monotonic(), time.time()
         outcome, detail = ask(streamed)
-        line = {"at": wall, "seconds": round(time.monotonic() - began, 3), "streamed": streamed, "outcome": outcome}
+        line = {"asker": asker, "at": wall, "seconds": round(time.monotonic() - began, 3), "streamed": streamed}
         with SAYING:
-            print(json.dumps({**line, "detail": detail}), flush=True)
+            print(json.dumps({**line, "outcome": outcome, "detail": detail}), flush=True)
         streamed = not streamed
         time.sleep(EVERY_SECONDS - time.monotonic() % EVERY_SECONDS)
 
 
 END = time.monotonic() + LIFE_SECONDS
 for number in range(SIDE_BY_SIDE):
-    threading.Thread(target=keep_asking, args=(number % 2 == 0,)).start()
+    threading.Thread(target=keep_asking, args=(number,)).start()

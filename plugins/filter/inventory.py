@@ -11,7 +11,7 @@ from typing import Any
 from ansible.utils.display import Display
 
 # What the playbooks are for. A fleet need not have all of them.
-GROUPS = ("vllm", "ollama", "gateway", "mirror", "monitoring")
+GROUPS = ("vllm", "ollama", "gateway", "mirror", "monitoring", "monitored")
 NOBODY = "!all"
 ANSIBLES_OWN = ("all", "ungrouped")
 DISPLAY = Display()

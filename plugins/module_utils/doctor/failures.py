@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import dropwhile
 
 from ..engines.lines import Line, parse_lines
 from ..engines.report import START
@@ -172,14 +173,11 @@ def _candidates(lines: list[Line]) -> Iterable[Candidate]:
     Of chained exceptions it is the last that speaks for itself.
     """
     chained: Candidate | None = None
-    cause = ""
     for number, line in enumerate(lines):
         if EXCEPTION.match(line.text):
             text = line.text + (_continuation(lines, number) or _asserted(lines, number) or _reader(lines, number))
-            found = Candidate(text, _frames(lines, number), cause)
-            link = _chain_goes_on(lines, number)
-            cause = text if link and CAUSED.match(link) and not POINTERS.search(text) else ""
-            if link:
+            found = Candidate(text, _frames(lines, number), _cause(lines, number))
+            if _chain_goes_on(lines, number):
                 chained = found
                 continue
             yield chained if chained and POINTERS.search(text) else found
@@ -200,10 +198,20 @@ def _frames(lines: list[Line], number: int) -> list[str]:
     return frames[::-1]
 
 
-def _chain_goes_on(lines: list[Line], number: int) -> str:
-    """Return the line that says so when the same process raised another exception while it handled this one."""
-    following = [line.text for line in lines[number + 1 : number + 5] if line.process == lines[number].process]
-    return next((text for text in following if CHAINED.match(text)), "")
+def _chain_goes_on(lines: list[Line], number: int) -> bool:
+    """Tell whether the same process raised another exception while it handled this one."""
+    following = [line for line in lines[number + 1 : number + 5] if line.process == lines[number].process]
+    return any(CHAINED.match(line.text) for line in following)
+
+
+def _cause(lines: list[Line], number: int) -> str:
+    """Return the exception that the traceback which a line ends says it was raised from; nothing where it says none."""
+    own = [line.text for line in reversed(lines[:number]) if line.process == lines[number].process]
+    above = list(dropwhile(lambda text: not text.strip() or FRAME.match(text), own))
+    if not above or not CAUSED.match(above[0]):
+        return ""
+    text = next((text for text in above[1:] if text.strip()), "")
+    return text if EXCEPTION.match(text) and not POINTERS.search(text) else ""
 
 
 def _speaks_for_itself(line: Line) -> bool:

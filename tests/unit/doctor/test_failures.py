@@ -154,6 +154,19 @@ def test_what_an_exception_was_raised_from_is_told_with_it() -> None:
     )
 
 
+def test_what_another_process_raised_is_no_cause() -> None:
+    failure = decisive_failure(
+        [
+            "(Worker pid=1) ValueError: of the worker",
+            "(Worker pid=1) ",
+            "(Worker pid=1) The above exception was the direct cause of the following exception:",
+            "(APIServer pid=2) ValueError: of the server",
+        ]
+    )
+    assert failure
+    assert "because of" not in failure.line
+
+
 def test_a_log_that_begins_too_late_says_so() -> None:
     failure = decisive_failure(NOISE_AFTER)
     assert failure is not None
