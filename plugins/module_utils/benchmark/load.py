@@ -24,7 +24,7 @@ from .summary import ClientWork
 from .wire import Client, Endpoint, WireError
 
 WARMUP = -1
-# Both prompts of the measurement, in words, and the reply, in tokens.
+# Both prompts of the measurement, in words, and the reply, in tokens. The long one is shorter where prompts will be.
 SCALE_WORDS = (16, 144)
 SCALE_REPLY_TOKENS = 4
 TICK_SECONDS = 0.05
@@ -194,14 +194,25 @@ class Generator:
         rng = random.Random(f"{self._settings.seed} scale")  # noqa: S311 - reproducible, no secret
         counted: list[int | None] = []
         found = StageRun(Stage(WARMUP, "closed", 1, len(SCALE_WORDS)))
-        for number, words in enumerate(SCALE_WORDS):
+        lengths = scale_words(self._settings.input_tokens)
+        for number, words in enumerate(lengths):
             body = self._settings.body(Prompt(made_up_text(rng, words)), SCALE_REPLY_TOKENS)
             await self._one(found, number, self._endpoint.request(body), None)
             record = found.records[-1]
             if not record.ok:
                 raise BenchmarkError(f"the server does not answer: {explain(record)}")
             counted.append(record.input_tokens)
-        return measured_scale(SCALE_WORDS[0], counted[0], SCALE_WORDS[1], counted[1])
+        return measured_scale(lengths[0], counted[0], lengths[1], counted[1])
+
+
+def scale_words(wanted: Lengths) -> tuple[int, int]:
+    """Return how many words the two prompts of the measurement have.
+
+    A word is a token or more, so a prompt of as many words as tokens are wanted is long enough; a longer one may be more
+    than a model with a short context takes.
+    """
+    short, long = SCALE_WORDS
+    return short, min(long, max(2 * short, wanted.max))
 
 
 def arrivals(stage: Stage, seed: int) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.errors import BenchmarkError
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.lengths import Lengths, read_lengths
-from ansible_collections.llm.serving.plugins.module_utils.benchmark.load import arrivals
+from ansible_collections.llm.serving.plugins.module_utils.benchmark.load import arrivals, scale_words
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.numbers import percentile, spread
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.prompts import (
     Scale,
@@ -421,3 +421,8 @@ def test_refusal_is_read_and_bounded() -> None:
     for _ in range(10):
         reply.take(500, b"x" * 10000, 0.0)
     assert len(reply.refusal()) <= 500
+
+
+@pytest.mark.parametrize(("tokens", "words"), [(8, (16, 32)), (100, (16, 100)), (256, (16, 144))])
+def test_prompts_of_the_measurement_are_no_longer_than_need_be(tokens, words):
+    assert scale_words(read_lengths("input_tokens", {}, tokens)) == words
