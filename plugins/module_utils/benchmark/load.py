@@ -208,8 +208,8 @@ class Generator:
 def scale_words(wanted: Lengths) -> tuple[int, int]:
     """Return how many words the two prompts of the measurement have.
 
-    A word is a token or more, so a prompt of as many words as tokens are wanted is long enough; a longer one may be more
-    than a model with a short context takes.
+    A word is a token or more, so a prompt of as many words as tokens are wanted is long enough; a longer one may be
+    more than a model with a short context takes.
     """
     short, long = SCALE_WORDS
     return short, min(long, max(2 * short, wanted.max))
