@@ -37,3 +37,15 @@ attributes:
       controller.
     support: full
 """
+
+    CONTROL_NODE = r"""
+options: {}
+attributes:
+  action:
+    description: All of it runs on the control node.
+    support: full
+  platform:
+    description: Target OS/families that can be operated against.
+    support: full
+    platforms: posix
+"""

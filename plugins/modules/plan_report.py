@@ -50,17 +50,13 @@ options:
     default: 0.33.0
 extends_documentation_fragment:
   - llm.serving.attributes
+  - llm.serving.attributes.control_node
 attributes:
   check_mode:
     support: full
     details: The page is written in check mode too, as it is the answer.
   diff_mode:
     support: none
-  action:
-    description: All of it runs on the control node.
-    support: full
-  platform:
-    platforms: posix
 author:
   - The llm.serving maintainers (@llm-serving)
 """

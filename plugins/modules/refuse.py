@@ -29,16 +29,12 @@ options:
     default: []
 extends_documentation_fragment:
   - llm.serving.attributes
+  - llm.serving.attributes.control_node
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
-  action:
-    description: All of it runs on the control node.
-    support: full
-  platform:
-    platforms: posix
 author:
   - The llm.serving maintainers (@llm-serving)
 """

@@ -32,17 +32,13 @@ options:
     default: false
 extends_documentation_fragment:
   - llm.serving.attributes
+  - llm.serving.attributes.control_node
 attributes:
   check_mode:
     support: full
     details: The file is written in check mode too, as it is the answer.
   diff_mode:
     support: none
-  action:
-    description: All of it runs on the control node.
-    support: full
-  platform:
-    platforms: posix
 author:
   - The llm.serving maintainers (@llm-serving)
 """
