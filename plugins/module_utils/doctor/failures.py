@@ -206,11 +206,11 @@ def _chain_goes_on(lines: list[Line], number: int) -> bool:
 
 def _cause(lines: list[Line], number: int) -> str:
     """Return the exception that the traceback which a line ends says it was raised from; nothing where it says none."""
-    own = [line.text for line in reversed(lines[:number]) if line.process == lines[number].process]
-    above = list(dropwhile(lambda text: not text.strip() or FRAME.match(text), own))
-    if not above or not CAUSED.match(above[0]):
+    own = (line.text for line in reversed(lines[:number]) if line.process == lines[number].process)
+    above = dropwhile(lambda text: not text.strip() or FRAME.match(text), own)
+    if not CAUSED.match(next(above, "")):
         return ""
-    text = next((text for text in above[1:] if text.strip()), "")
+    text = next((text for text in above if text.strip()), "")
     return text if EXCEPTION.match(text) and not POINTERS.search(text) else ""
 
 
