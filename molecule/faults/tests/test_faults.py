@@ -11,11 +11,13 @@ import time
 
 import pressure
 import pytest
+import yaml
+from control import INVENTORY
 
 testinfra_hosts = ["ansible://door"]
-# What the inventory has; a variable of the command line stands for all of it.
-THREADS = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-MODEL = {"name": "tiny", "model": "/srv/models/local/tiny", "port": 8010, "max_model_len": 512, "max_num_seqs": 8}
+# A variable of the command line stands for all of what the inventory has.
+VARIABLES = yaml.safe_load((INVENTORY / "group_vars" / "vllm.yml").read_text("utf-8"))
+THREADS, (MODEL,) = VARIABLES["vllm_environment"], VARIABLES["vllm_models"]
 
 
 def test_a_change_of_both_and_the_way_back(engine, requests, ansible):
