@@ -161,7 +161,6 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.doctor.failures import decisive_failure
 from ..module_utils.engines.instances import environment_value, read
 from ..module_utils.engines.report import read_report
 from ..module_utils.engines.systemd import Run, UnitState, recent_journal, startup_journal, unit_states
@@ -252,6 +251,9 @@ def probe(module: AnsibleModule, server: Server, question: Question) -> None:
 
 def not_ready(run: Run, server: Server, question: Question, watch: Watch | None, wait_seconds: float) -> dict[str, Any]:
     """Say why the server is not healthy."""
+    # Here, because loading the rules takes longer than a healthy server takes to answer, and few servers are not.
+    from ..module_utils.doctor.failures import decisive_failure  # noqa: PLC0415
+
     if watch is None:
         last = run_checks(server, question, ["health"])["health"]
         return {"msg": f"{server.url} was not healthy within {wait_seconds:g} seconds: {last.message}"}

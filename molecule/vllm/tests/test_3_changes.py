@@ -39,8 +39,10 @@ def test_a_start_that_fails_says_why_and_is_undone(play, models, lives, ask):
     assert ask(8010, "/v1/models")[0] == 200
 
 
-def test_a_run_that_is_killed_before_the_restart_is_finished_by_the_next(host, play, start, models, lives, ask):
-    """And nobody else may change the host meanwhile."""
+def test_a_run_that_is_killed_before_the_restart_is_finished_by_the_next(
+    host, play, start, models, lives, ask, tmp_path
+):
+    """And nobody else may change the host meanwhile. The next one also measures, and finds the promise kept."""
     before = lives()
     models[0]["max_num_seqs"] = 6
     # systemd does not answer any more, just when it is asked to restart the instance.
@@ -63,8 +65,12 @@ def test_a_run_that_is_killed_before_the_restart_is_finished_by_the_next(host, p
     finally:
         host.check_output(f"rm {stub}")
     assert lives() == before
-    run = play(vllm_models=models)
+    promise = {"rolling_benchmark": True, "benchmark_slo": {"e2e_seconds": 60}, "benchmark_dest": str(tmp_path)}
+    run = play(vllm_models=models, **LOAD, **promise)
     assert run.ok, run.output
+    pages = [path.read_text("utf-8") for path in tmp_path.glob("twin/*/report.html")]
+    assert len(pages) == 2
+    assert all("The promise is kept" in page for page in pages)
     assert "taken over from a run that ended without giving its lock back" in " ".join(run.output.split())
     assert KEY not in run.output
     assert lives()["second"] == before["second"]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
+import subprocess
 from pathlib import Path
 
 import pytest
+from control import ENVIRONMENT, INVENTORY, ROOT
 
 testinfra_hosts = ["ansible://vllm"]
-ROOT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 ENGINE = "/opt/vllm/0.32.0-cpu"
+# Of the engine's packages a small one that a process which runs has no more use for.
+PACKAGE = "sniffio"
+NOT_SERVED = "127.0.0.1"
 
 
 def chat(host):
@@ -67,3 +70,40 @@ def test_the_examples_work(host, example):
     run = host.run(f"{environment} {interpreter} - <<'END_OF_EXAMPLE'\n{text}\nEND_OF_EXAMPLE")
     assert run.rc == 0, run.stderr
     assert run.stdout.count("tiny") >= 1
+
+
+def install(**environment):
+    variables = json.dumps({"vllm_install_environment": environment})
+    command = ["ansible-playbook", "-i", INVENTORY, "-e", variables, ROOT / "playbooks/vllm.yml"]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("gone", ["index", "names"])
+def test_an_installation_that_the_network_stops_is_finished_by_the_next_run(host, gone):
+    """The engine serves meanwhile, and is not restarted afterwards."""
+    (folder,) = host.check_output(f"ls -d {ENGINE}/lib/python3*/site-packages/{PACKAGE}").split()
+    host.check_output(f"rm -r {folder} {folder}-*.dist-info {ENGINE}/.complete")
+    process = host.check_output("systemctl show -p MainPID vllm@tiny")
+    names = host.file("/etc/resolv.conf").content_string
+    # Without the cache of the test hosts, which has the package.
+    environment = {"UV_CACHE_DIR": "/var/tmp/empty"}
+    if gone == "index":
+        environment["UV_INDEX_URL"] = f"http://{NOT_SERVED}:9/simple"
+    else:
+        host.check_output(f"echo nameserver {NOT_SERVED} > /etc/resolv.conf")
+    try:
+        stopped = install(**environment)
+    finally:
+        host.check_output("printf %%s %s > /etc/resolv.conf", names)
+    words = " ".join(stopped.stdout.split())
+    assert stopped.returncode != 0
+    assert "What serves goes on, and another run takes up where this one stopped." in words
+    assert "vllm_install_environment: expected all packages of cpu-0.32.0.txt" in words
+    assert PACKAGE in words
+    assert chat(host)["usage"]["completion_tokens"] > 0
+    assert not host.file("/run/llm-serving/lock").exists
+    healed = install()
+    assert healed.returncode == 0, healed.stdout
+    assert host.file(folder).exists
+    assert host.file(f"{ENGINE}/.complete").exists
+    assert host.check_output("systemctl show -p MainPID vllm@tiny") == process
