@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
+from .certificates import certificate_remedy
 from .digests import GIT_SHA1, SHA256, Digest
 from .errors import (
     AccessDeniedError,
@@ -158,9 +159,11 @@ class HubClient:
             often = ", however often asked" if status in RETRIED_STATUS else ""
             return HubUnavailableError(f"{self._endpoint} answers {status} for {repo}{often} ({detail}).")
         if is_transport_error(error):
+            cannot = f"{self._endpoint} cannot be reached from this host ({detail or type(error).__name__})."
+            if "CERTIFICATE_VERIFY_FAILED" in detail:
+                return HubUnreachableError(f"{cannot} {certificate_remedy(detail)}")
             return HubUnreachableError(
-                f"{self._endpoint} cannot be reached from this host ({detail or type(error).__name__}). Check the"
-                " option endpoint and the host's proxy settings (models_environment of the role)."
+                f"{cannot} Check the option endpoint and the host's proxy settings (models_environment of the role)."
             )
         return ModelError(f"Asking {self._endpoint} for {repo} failed: {type(error).__name__}: {detail}")
 

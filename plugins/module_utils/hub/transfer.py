@@ -18,6 +18,7 @@ import time
 import urllib.error
 from typing import TYPE_CHECKING, BinaryIO
 
+from .certificates import certificate_remedy
 from .digests import Digest, feed, hasher
 from .errors import (
     AccessDeniedError,
@@ -133,8 +134,8 @@ class Fetcher:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise HubUnreachableError(
-                f"{entry.path}: the server's certificate is not trusted ({reason.verify_message}). Add its authority"
-                " to the host's trust store."
+                f"{entry.path}: the server's certificate is not trusted ({reason.verify_message})."
+                f" {certificate_remedy(reason.verify_message)}"
             ) from error
         asked_seconds = None
         if isinstance(error, urllib.error.HTTPError):

@@ -54,6 +54,11 @@ EXPLANATIONS = tuple(
             "redirects it to. Give the registry an object store or a redirect, or bring the file and use `from`.",
         ),
         (
+            "certificate has expired or is not yet valid",
+            "the registry's certificate is not trusted ({text}). Set the host's clock; if it is right, have the "
+            "certificate renewed.",
+        ),
+        (
             "certificate",
             "the registry's certificate is not trusted ({text}). Add its authority to the host's store.",
         ),

@@ -158,6 +158,11 @@ def test_failures_say_what_to_do(run: Runner) -> None:
         ("http: no Location header in response", "redirects it to"),
         ("unauthorized: access denied", "id_ed25519.pub"),
         ("tls: failed to verify certificate: x509: signed by unknown authority", "not trusted"),
+        (
+            "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time"
+            " 2019-01-01T00:00:09Z is before 2026-10-01T00:00:00Z",
+            "Set the host's clock",
+        ),
         ("something new", "something new"),
     ],
 )
