@@ -108,11 +108,11 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.engines.sockets import Socket, connections, listening, memory_by_unit, unit_of
 from ..module_utils.engines.systemd import UnitState, recent_journal, unit_states
 from ..module_utils.gpu import facts as gpu_facts
 from ..module_utils.status.engines import Voice, ask_ollama, ask_vllm
 from ..module_utils.status.report import render
-from ..module_utils.status.sockets import Socket, connections, listening, memory_by_unit, unit_of
 
 GPU_SOURCES = ["nvml", "nvidia-smi", "sysfs"]
 GPU_TIMEOUT_SECONDS = 5.0

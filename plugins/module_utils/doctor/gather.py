@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.instances import read
+from ..engines.sockets import Socket, listening, unit_of
 from ..engines.systemd import UnitState, recent_journal, unit_states
 from ..gpu import facts as gpu_facts
 from ..hub.completeness import find_problems
@@ -19,7 +20,6 @@ from ..ollama import api
 from ..ollama.checks import GpuHost, gpu_problems
 from ..ollama.environment import parse_config
 from ..openai.client import ApiError, Server, get
-from ..status.sockets import Socket, listening, unit_of
 
 Run = Callable[[Sequence[str]], "tuple[int, str, str]"]
 

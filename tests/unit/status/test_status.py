@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.llm.serving.plugins.module_utils.status.engines import ask_ollama, ask_vllm, sums
-from ansible_collections.llm.serving.plugins.module_utils.status.report import render
-from ansible_collections.llm.serving.plugins.module_utils.status.sockets import (
+from ansible_collections.llm.serving.plugins.module_utils.engines.sockets import (
     PAGE_BYTES,
     Socket,
     connections,
@@ -20,6 +18,8 @@ from ansible_collections.llm.serving.plugins.module_utils.status.sockets import 
     memory_by_unit,
     unit_of,
 )
+from ansible_collections.llm.serving.plugins.module_utils.status.engines import ask_ollama, ask_vllm, sums
+from ansible_collections.llm.serving.plugins.module_utils.status.report import render
 
 # As iproute2 6.1 prints them.
 LISTENING = """\
