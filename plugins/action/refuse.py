@@ -40,5 +40,7 @@ class ActionModule(ActionBase):
 
 
 def _listed(heading: str, lines: list[str]) -> str:
-    """Return the lines below a heading; without one the first line takes its place."""
-    return "\n- ".join([heading, *lines] if heading else lines)
+    """Return the lines below a heading; a single line without one stands for itself."""
+    if not heading and len(lines) == 1:
+        return lines[0]
+    return "\n".join([*([heading] if heading else []), *(f"- {line}" for line in lines)])

@@ -14,8 +14,9 @@ import yaml
     ("arguments", "succeeds", "told"),
     [
         ({"problems": []}, True, "ok=1"),
-        ({"problems": [], "notes": ["a", "b"]}, True, "msg: |- a - b"),
-        ({"problems": ["a", "b"]}, False, "msg: |- a - b"),
+        ({"problems": [], "notes": ["a"]}, True, "msg: a"),
+        ({"problems": [], "notes": ["a", "b"]}, True, "msg: |- - a - b"),
+        ({"problems": ["a", "b"]}, False, "msg: |- - a - b"),
         ({"problems": ["a", "b"], "heading": "Nothing."}, False, "msg: |- Nothing. - a - b"),
         ({"heading": "Nothing."}, False, "missing required arguments: problems"),
     ],
