@@ -79,9 +79,9 @@ CHECK_RULES = (
     check(
         "firewall_blocks",
         "The firewall of this host does not let the gateway reach the service's port.",
-        "Set firewall_gateway_from to the gateway's addresses and run the role firewall; rules of other"
-        " tools: allow the port.",
-        "firewall_gateway_from, firewall_rules",
+        "Run playbooks/gateway.yml: its firewall lets in the group gateway by the addresses that it knows, and"
+        " firewall_addresses names others. Rules of other tools: allow the port.",
+        "firewall_addresses",
         confidence=LIKELY,
     ),
     check(

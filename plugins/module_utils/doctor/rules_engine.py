@@ -388,8 +388,8 @@ MODEL_RULES = (
         "repository_not_found",
         r"RepositoryNotFoundError|Repository Not Found",
         "The Hub has no repository of that name, or it is private and no valid token was given.",
-        "Correct the name in `model`; if it is private, set models_token.",
-        "model, models_token",
+        "Correct the name in `model`; if it is private, set models_hub_token.",
+        "model, models_hub_token",
     ),
     sign(
         "gated_model",
@@ -399,8 +399,8 @@ MODEL_RULES = (
         r"|Invalid (?:username or password|user token|credentials in Authorization)|make sure to request access"
         r"|token.*(?:expired|invalid).*huggingface|Access to model .* is restricted|is gated\. You must",
         "The repository is gated or private, and no valid token was given.",
-        "Ask for access on the model's page and set models_token.",
-        "models_token",
+        "Ask for access on the model's page and set models_hub_token.",
+        "models_hub_token",
     ),
     sign(
         "hub_certificate",

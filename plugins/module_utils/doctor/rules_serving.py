@@ -196,7 +196,7 @@ GATEWAY_RULES = (
         "The gateway has no engine left for a model, or has lost one.",
         "Look at the engine of that name: whether it runs, listens on the private address (vllm_host, ollama_host), and"
         " is let through by its firewall.",
-        "vllm_host, ollama_host, firewall_gateway_from",
+        "vllm_host, ollama_host, firewall_addresses",
         confidence=LIKELY,
     ),
 )

@@ -7,6 +7,7 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
+import yaml
 from ansible_collections.llm.serving.plugins.module_utils.doctor.rules import ALL_RULES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,3 +35,12 @@ def test_every_rule_has_a_row_and_every_name_a_rule() -> None:
         for name in re.findall(r"`(\w+)`", row.split("|")[2] if row.count("|") > 3 else "")
     }
     assert named <= codes
+
+
+def test_every_variable_that_a_rule_names_can_be_set() -> None:
+    specs = [yaml.safe_load(path.read_text("utf-8")) for path in ROOT.glob("roles/*/meta/argument_specs.yml")]
+    options = {name: option for spec in specs for name, option in spec["argument_specs"]["main"]["options"].items()}
+    known = {*options, *options["vllm_models"]["options"]}
+    # What stands in brackets is a key of the variable before them, or the same for the other engine.
+    named = {name for rule in ALL_RULES for name in re.findall(r"\w+", re.sub(r"\(.*?\)|\w+…", "", rule.variable))}
+    assert named - known == set()
