@@ -34,7 +34,7 @@ def routes(
     """
     found = []
     for engine, endpoints in (("vllm", _vllm), ("ollama", _ollama)):
-        for host in groups.get(engine, ()):
+        for host in serving(engine, groups, variables):
             values = variables(host)
             for endpoint in endpoints(host, values):
                 address = _address(gateway, host, engine, endpoint.bind, values)
@@ -48,6 +48,11 @@ def routes(
                     }
                 )
     return found
+
+
+def serving(engine: str, groups: Mapping[str, Sequence[str]], variables: Callable[[str], Variables]) -> list[str]:
+    """Return the hosts of an engine's group, but for those from which it is removed."""
+    return [host for host in groups.get(engine, ()) if variables(host).get(f"{engine}_state") != "absent"]
 
 
 def _present(models: Any) -> Iterable[Mapping[str, Any]]:

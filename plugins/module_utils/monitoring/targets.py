@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ..gateway.discover import EVERY_ADDRESS, OLLAMA_PORT, is_loopback, routes, split_listen
+from ..gateway.discover import EVERY_ADDRESS, OLLAMA_PORT, is_loopback, routes, serving, split_listen
 from ..gateway.errors import GatewayError
 
 AGENT_PORT, OLLAMA_EXPORTER_PORT, GATEWAY_METRICS_PORT, HTTPS_PORT = 9100, 9435, 8405, 443
@@ -35,7 +35,7 @@ def targets(monitor: str, groups: Mapping[str, Sequence[str]], variables: Variab
         "vllm": _vllm(monitor, groups, variables),
         "ollama": [
             _agent(monitor, host, variables(host), "monitoring_agent_ollama_port", OLLAMA_EXPORTER_PORT)
-            for host in groups.get("ollama", ())
+            for host in serving("ollama", groups, variables)
         ],
         "gateway": [_gateway(monitor, host, variables(host)) for host in gateways],
         "door": [_door(monitor, host, variables(host)) for host in gateways],

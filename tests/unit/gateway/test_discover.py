@@ -62,5 +62,12 @@ def test_an_engine_that_cannot_be_reached_is_named(bind: str | None) -> None:
         discover(gpu1={"vllm_host": bind, "vllm_models": [QWEN]})
 
 
+def test_an_engine_that_is_removed_has_no_routes() -> None:
+    gpu = {"vllm_host": "10.0.0.1", "vllm_models": [QWEN]}
+    edge = {"ollama_host": "10.0.0.3", "ollama_models": [{"name": "tiny:1b"}]}
+    assert [route[0] for route in discover(gpu1=gpu, edge1={**edge, "ollama_state": "absent"})] == ["qwen32b"]
+    assert [route[0] for route in discover(gpu1={**gpu, "vllm_state": "absent"}, edge1=edge)] == ["tiny:1b"]
+
+
 def test_hosts_without_models() -> None:
     assert discover(gpu1={}, edge1={}) == []
