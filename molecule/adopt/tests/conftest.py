@@ -15,8 +15,6 @@ from control import ENVIRONMENT, INVENTORY, ROOT, machine
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The part of the inventory that the adoption writes."""
     folder = tmp_path_factory.mktemp("inventory")
-    for host in ("official", "byhand"):
-        (folder / "host_vars" / host).mkdir(parents=True)
     (folder / "hosts.yml").write_text("all: {hosts: {official: , byhand: }}\n")
     return folder
 
