@@ -23,6 +23,17 @@ def monitoring_targets(
         raise AnsibleFilterError(str(error)) from error
 
 
+def monitoring_problems(
+    monitor: str, groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Return what the monitor could not reach."""
+    try:
+        targets(monitor, groups, lambda host: hostvars[host])
+    except TargetError as error:
+        return [str(error)]
+    return []
+
+
 def monitoring_consoles(
     gateway: str, groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -41,5 +52,6 @@ class FilterModule:
         return {
             "monitoring_consoles": monitoring_consoles,
             "monitoring_ollama_url": ollama_url,
+            "monitoring_problems": monitoring_problems,
             "monitoring_targets": monitoring_targets,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.llm.serving.plugins.filter.monitoring import monitoring_problems
 from ansible_collections.llm.serving.plugins.module_utils.monitoring.targets import (
     TargetError,
     consoles,
@@ -97,3 +98,15 @@ def test_consoles() -> None:
 )
 def test_ollama_url(listen: str, url: str) -> None:
     assert ollama_url(listen) == url
+
+
+def test_what_the_monitor_could_not_reach_is_said_before_anything_is_changed() -> None:
+    assert monitoring_problems("mon", GROUPS, fleet()) == []
+    (problem,) = monitoring_problems("mon", GROUPS, fleet(gpu={"monitoring_agent_address": "127.0.0.1"}))
+    assert problem.startswith(
+        "monitoring_agent_address: gpu listens on 127.0.0.1, where the monitor mon cannot reach it"
+    )
+
+
+def test_an_ollama_that_is_removed_is_not_scraped() -> None:
+    assert targets("mon", GROUPS, fleet(edge={"ollama_state": "absent"}).__getitem__)["ollama"] == []
