@@ -9,6 +9,7 @@ from typing import Any
 from ..engines.tables import table
 
 NONE = "–"
+NOT_WANTED = "is not in the inventory: the next run removes it"
 SHORT_COMMIT = 12
 COMMIT_LENGTH = 40
 
@@ -44,6 +45,7 @@ def unknown(host: str, service: str, why: str) -> State:
 class Seen:
     """What was seen of a host: its facts, the plan for it as its module returned it, and who answered.
 
+    engine: its version that the inventory asks for, empty where it wants none (Ollama only).
     wanted: name and model of each entry, the model's directory where that is known (vLLM only). models_differ: whether
     a run would change the models (Ollama only).
     """
@@ -90,14 +92,13 @@ def vllm_states(host: str, seen: Seen) -> list[State]:
 
 
 def ollama_states(host: str, seen: Seen) -> list[State]:
-    """Return the row of a host with Ollama."""
-    facts, plan, answers = seen.facts, seen.plan, seen.answers.get("ollama", False)
+    """Return the row of a host with Ollama; none where it is not wanted and not there."""
+    facts, answers = seen.facts, seen.answers.get("ollama", False)
     generation = facts.get("generation") or {}
     current = facts.get("current")
-    found = [] if current == seen.engine else [f"runs {current or 'nothing'}, the inventory asks for {seen.engine}"]
-    found += plan.get("differences") or []
-    found += ["its models are not those of the inventory"] if seen.models_differ else []
-    found += [] if answers else ["does not answer"]
+    if not seen.engine and not current:
+        return []
+    found = _ollama_differences(seen, current) if seen.engine else [NOT_WANTED]
     state = State(
         host,
         "ollama",
@@ -107,9 +108,17 @@ def ollama_states(host: str, seen: Seen) -> list[State]:
         generation=generation.get("number"),
         recorded=generation.get("recorded"),
         healthy=answers,
-        wanted_engine=seen.engine,
+        wanted_engine=seen.engine or None,
     )
     return [_with(state, found)]
+
+
+def _ollama_differences(seen: Seen, current: str | None) -> list[str]:
+    found = [] if current == seen.engine else [f"runs {current or 'nothing'}, the inventory asks for {seen.engine}"]
+    found += seen.plan.get("differences") or []
+    found += ["its models are not those of the inventory"] if seen.models_differ else []
+    found += [] if seen.answers.get("ollama") else ["does not answer"]
+    return found
 
 
 def render(states: Sequence[Mapping[str, Any]]) -> str:
@@ -148,7 +157,7 @@ def short_model(path: str | None) -> str:
 def _differences(state: State, exists: bool, action: str) -> list[str]:
     found = []
     if state.wanted_model is None:
-        return ["is not in the inventory: the next run removes it"]
+        return [NOT_WANTED]
     if not exists:
         return ["is not set up yet"]
     if state.engine != state.wanted_engine:

@@ -83,6 +83,12 @@ def test_ollama_is_one_row() -> None:
     assert len(ollama_states("edge", other)[0].differences) == 4
 
 
+def test_an_ollama_that_is_not_wanted_is_a_row_until_it_is_removed() -> None:
+    there = Seen({"current": "0.32.15"}, "", {}, {"ollama": True})
+    assert ollama_states("edge", there)[0].differences == ("is not in the inventory: the next run removes it",)
+    assert ollama_states("edge", Seen({"current": None}, "", {}, {"ollama": False})) == []
+
+
 def test_hosts_that_could_not_be_reached_are_rows_unless_only_some_were_asked_for() -> None:
     groups, hostvars = {"vllm": ["a", "b"]}, {"a": {"__vllm_states": [{"host": "a"}]}, "b": {}}
     assert [row["host"] for row in fleet_states(groups, hostvars)] == ["a", "b"]
