@@ -33,6 +33,7 @@ SPARE_FILES = 128
 OVERLOAD = ("http_429", "http_503")
 REMEDIES = {
     "connect": "check that the server runs and that url names it as seen from the host that sends the requests",
+    "certificate": "set ca_path to the certificate of the authority that signed it",
     "http_401": "set api_key",
     "http_403": "set api_key to a key that may use this model",
     "http_404": "check model and endpoint",
@@ -271,7 +272,7 @@ def explain(record: Record) -> str:
     """Return a failure with what to do about it."""
     kind = record.failure or ""
     what = f"expected status 200, found {record.status}: " if kind.startswith("http_") else f"{kind}: "
-    remedy = REMEDIES.get(kind)
+    remedy = REMEDIES.get("certificate" if "CERTIFICATE_VERIFY_FAILED" in record.message else kind)
     return f"{what}{record.message}" + (f"; {remedy}" if remedy else "")
 
 

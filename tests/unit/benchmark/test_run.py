@@ -16,6 +16,8 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.ceiling import Ceiling, measure_ceiling
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.errors import BenchmarkError
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.lengths import Lengths
+from ansible_collections.llm.serving.plugins.module_utils.benchmark.load import explain
+from ansible_collections.llm.serving.plugins.module_utils.benchmark.records import Record
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.run import (
     FILES,
     Outcome,
@@ -138,6 +140,12 @@ def test_nothing_is_measured_where_nobody_answers() -> None:
     with pytest.raises(BenchmarkError, match="does not answer: connect: no connection to port") as caught:
         run(url, concurrency=(1,))
     assert "of 127.0.0.1: Connection refused; check that" in str(caught.value)
+
+
+def test_a_certificate_that_is_not_trusted_names_the_setting() -> None:
+    said = explain(Record(0, 0, 0, 0, failure="connect", message="[SSL: CERTIFICATE_VERIFY_FAILED] unable to get …"))
+    assert said.endswith("; set ca_path to the certificate of the authority that signed it")
+    assert "check that the server runs" in explain(Record(0, 0, 0, 0, failure="connect", message="refused"))
 
 
 def test_refusal_names_the_setting() -> None:
