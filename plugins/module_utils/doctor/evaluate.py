@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .failures import decide, since_served
+from ..engines.lines import unwrapped
+from .failures import HARMLESS, decide, since_served
 from .finding import FILES, GPU, HOUSEKEEPING, NETWORK, STATE, Finding, of_decision, of_rule, ordered
 from .firewall import blocked_clients
 from .rule import CRITICAL, WARNING, Rule
@@ -34,7 +35,7 @@ Evidence = Mapping[str, Any]
 def diagnose_log(lines: Sequence[str], subject: str = "log") -> list[Finding]:
     """Say what a log alone shows, of whatever program it is; empty when nothing in it is a failure."""
     found = []
-    lines = _after_discovery(since_served(lines))
+    lines = _after_discovery(since_served(unwrapped(lines)))
     rules = VLLM_LOG_RULES if any(VLLM_LOG.search(line) for line in lines) else LOG_RULES
     decision = decide(lines, rules)
     if decision and decision.match:
@@ -78,7 +79,8 @@ def _first_shown(lines: Iterable[str], rules: Sequence[Rule], subject: str, dept
 
 
 def _is_harmless(line: str) -> bool:
-    return bool(re.search(r"\b(?:INFO|WARNING|DEBUG) \d\d-\d\d |^\s+(?:File \"|raise |return )", line))
+    said = re.search(r"\b(?:INFO|WARNING|DEBUG) \d\d-\d\d |\bNCCL INFO\b|^\s+(?:File \"|raise |return )", line)
+    return bool(said or HARMLESS.search(line))
 
 
 def _warnings(lines: Iterable[str], subject: str) -> Iterator[Finding]:

@@ -44,17 +44,22 @@ ARGUMENT = re.compile(r"^(?:\S+ ?)?(?:\S+: )?error: .+")
 PYDANTIC = re.compile(r"validation errors? for ")
 CAUSED = re.compile(r"^The above exception was the direct cause")
 CHAINED = re.compile(rf"^During handling of the above exception, another|{CAUSED.pattern}")
-FRAME = re.compile(r"^\s+|^File \"|^Traceback \(most recent call last\)|^\s*\^+\s*$")
+FRAME = re.compile(r"^\s+(?!\s*NVRM: )|^File \"|^Traceback \(most recent call last\)|^\s*\^+\s*$")
 # A frame of a traceback: its path below a folder of packages, or in a checkout of vLLM, and its function.
 PLACE = re.compile(
     r"^\s*File \"\S*/(?:(?:site|dist)-packages/|(?=vllm/))(?P<path>\S+)\", line \d+(?P<function>, in \S+)?"
 )
 # Exceptions about a file that they do not name, and the code of a traceback that is not Python's own.
 NAMELESS = re.compile(r"^(?:[\w.]+\.)?(?:JSONDecodeError|UnicodeDecodeError): ")
+# What is logged as an error and harms nobody: vLLM asks the Hub about files that it then finds on the disk.
+HARMLESS = re.compile(r"Error retrieving (?:safetensors|file list): ")
+# A traceback that begins on the line of the logger that announces it.
+ANNOUNCED = re.compile(r"\bTraceback \(most recent call last\):?$")
 SOURCE = re.compile(r"^\s+File \"\S*/(?:site|dist)-packages/(\S+)\"")
 OUTSIDE = re.compile(
     r"oom-kill|OOM killer|Out of memory: Killed|status=2\d\d/[A-Z]+|code=(?:killed|dumped)|Segmentation fault"
-    r"|terminate called|cannot find -l|NVML: |^NCCL |NVRM: |Bus error|Killed$|No space left on device"
+    r"|terminate called|cannot find -l|NVML: |^NCCL |\bNCCL WARN |NVRM: (?!loading )|Bus error|Killed$"
+    r"|No space left on device"
     r"|^Value error, |^Duplicate GPU|no socket interface found|^nvcc fatal|fatal error: |rocBLAS error: "
     r"|: error loading model: "
     r"|: failed to allocate .*buffer|cudaMalloc failed|(?:set_mempolicy|setting membind): Operation"
@@ -157,7 +162,8 @@ def _known(texts: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
 def _plain(lines: list[Line]) -> list[str]:
     """Return the lines outside of tracebacks that no logger calls harmless."""
     harmless = {"INFO", "WARNING", "DEBUG"}
-    return [line.text for line in lines if line.level not in harmless and not FRAME.match(line.text)]
+    outside = (line.text for line in lines if line.level not in harmless and not FRAME.match(line.text))
+    return [text for text in outside if not HARMLESS.search(text)]
 
 
 def _lives(lines: list[Line]) -> list[list[Line]]:
@@ -217,6 +223,8 @@ def _cause(lines: list[Line], number: int) -> str:
 def _speaks_for_itself(line: Line) -> bool:
     """Tell whether a line outside of any traceback names a failure: systemd's, the kernel's, the linker's."""
     if FRAME.match(line.text) or line.level in {"INFO", "WARNING", "DEBUG"}:
+        return False
+    if HARMLESS.search(line.text) or ANNOUNCED.search(line.text):
         return False
     logged_error = line.level in {"ERROR", "CRITICAL", "FATAL"} and ": " in line.text
     return logged_error or bool(OUTSIDE.search(line.text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,11 +18,14 @@ LOGGER = re.compile(
     r"(?:(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)? )?"
     r"(?:\[[\w./-]+:\d+\]|[\w./-]+\.py:\d+\]) ?"
 )
-# Stamps of journald's short formats, container runtimes and CI systems.
+# Stamps of journald's short formats in any language («Nov 24», «11月 15», «24.11»), container runtimes and CI systems.
 STAMP = re.compile(
-    r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*\]? (?:\| )?"
-    r"|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \S+ \S+?(?:\[\d+\])?: )"
+    r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*\]? (?:\| |[\w.-]+ [\w.@/-]+\[\d+\]: )?"
+    r"|(?:[^\W\d]{2,9}\.? [ \d]\d|\d{1,2}月 [ \d]\d|\d\d[./]\d\d\.?) \d\d:\d\d:\d\d(?:[.,]\d+)? \S+ \S+?(?:\[\d+\])?: "
+    r"|\d\d:\d\d:\d\d(?:[.,]\d+)? {1,2}(?!\d\d-))"
 )
+# What collectors put a line into: Docker's json-file, journalctl -o json, loggers that write JSON.
+WRAPPINGS = ("log", "MESSAGE", "message", "msg")
 # What its own monitoring (RAS) warns of harms nobody.
 NCCL_TALK = re.compile(r"\bNCCL (?:INFO|TRACE)\b|\bras/\w+\.cc:\d+ NCCL WARN\b")
 RANK = re.compile(r"^\[rank\d+\]:(?:\[[A-Z]\d[^\]]*\])? ?")  # of torch.distributed
@@ -39,7 +43,7 @@ class Line:
 
 def parse_line(raw: str) -> Line:
     """Take a line apart; the text keeps its own indentation."""
-    text = STAMP.sub("", CONTAINER.sub("", ANSI.sub("", raw.rstrip("\r\n")), count=1), count=1)
+    text = STAMP.sub("", CONTAINER.sub("", ANSI.sub("", raw.rstrip()), count=1), count=1)
     process = ""
     while found := PROCESS.match(text):
         process = found["name"]
@@ -54,4 +58,19 @@ def parse_line(raw: str) -> Line:
 
 def parse_lines(raw: Iterable[str]) -> list[Line]:
     """Take a whole log apart."""
-    return [parse_line(line) for line in raw]
+    return [parse_line(line) for line in unwrapped(raw)]
+
+
+def unwrapped(raw: Iterable[str]) -> list[str]:
+    """Take lines out of the JSON that a collector put them into; others stay as they are."""
+    return [line for whole in raw for line in (_wrapped(whole) if whole.startswith("{") else [whole])]
+
+
+def _wrapped(line: str) -> list[str]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return [line]
+    texts = (record.get(name) for name in WRAPPINGS) if isinstance(record, dict) else ()
+    found = next((text for text in texts if isinstance(text, str)), None)
+    return [line] if found is None else found.splitlines()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -233,6 +234,73 @@ def test_an_earlier_failure_is_over_when_the_engine_serves() -> None:
     assert diagnose_log([*served, "torch.OutOfMemoryError: CUDA out of memory."])[0].code == "gpu_out_of_memory"
 
 
+HUB_ERRORS = [
+    f"(APIServer pid=7) ERROR 08-29 11:23:39 [config.py:130] Error retrieving safetensors: {what}"
+    for what in (
+        "Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/data/m'. Use `repo_type` argument if needed.",
+        "'org/m' is not a safetensors repo. Couldn't find 'model.safetensors.index.json' or 'model.safetensors' files.",
+    )
+]
+
+
+def test_questions_to_the_hub_that_harm_nobody_explain_nothing() -> None:
+    assert diagnose_log([*BEFORE[:2], *HUB_ERRORS]) == []
+    log = [*BEFORE[:2], *HUB_ERRORS, *BEFORE[2:], "(EngineCore_DP0 pid=7) RuntimeError: never seen", *AFTER]
+    assert diagnose_log(log)[0].evidence == "RuntimeError: never seen"
+
+
+def test_a_traceback_that_its_logger_announces_is_read_to_its_end() -> None:
+    prefix = "(VllmWorkerProcess pid=2615) ERROR 07-22 22:26:29 multiproc_worker_utils.py:226]"
+    log = [
+        f"{prefix} Exception in worker VllmWorkerProcess: 'NoneType' is not callable, Traceback (most recent call last):",
+        f'{prefix}   File "/x/site-packages/vllm/model_executor/models/gemma2.py", line 9, in forward',
+        f"{prefix} TypeError: 'NoneType' object is not callable",
+    ]
+    finding = diagnose_log(log)[0]
+    assert (finding.code, finding.evidence) == ("running_layers", "TypeError: 'NoneType' object is not callable")
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "Nov 24 10:00:00 gpu1 vllm[4711]: ",
+        "Nov 24 10:00:00.123456 gpu1 vllm[4711]: ",
+        "11月 15 14:15:47 gpu1 vllm[4711]: ",
+        "sep 03 13:25:15 gpu1 vllm[4711]: ",
+        "Mär 03 13:25:15 gpu1 vllm[4711]: ",
+        "06.05 13:15:31 gpu1 vllm[4711]: ",
+        "2025-11-24T10:00:00+0000 gpu1 vllm[4711]: ",
+        "2025-08-04T08:15:07.612163Z ",
+        "13:14:33  ",
+        "13:14:33.123 ",
+        "vllm-1  | ",
+        "",
+    ],
+)
+@pytest.mark.parametrize("end", ["", "        "])
+def test_stamps_and_blanks_around_a_line_do_not_hide_it(stamp: str, end: str) -> None:
+    frame = (
+        '  File "/opt/v/lib/python3.12/site-packages/vllm/model_executor/model_loader/x.py", line 8, in load_weights'
+    )
+    lines = ["Traceback (most recent call last):", frame, "    assert loaded == expected", "AssertionError"]
+    finding = diagnose_log([f"{stamp}{line}{end}" for line in lines])[0]
+    assert (finding.code, finding.evidence) == ("loading_weights", "AssertionError (assert loaded == expected)")
+
+
+@pytest.mark.parametrize("name", ["log", "MESSAGE", "message", "msg"])
+def test_lines_may_come_in_json(name: str) -> None:
+    lines = [
+        "Traceback (most recent call last):\n",
+        '  File "x", line 3, in f\n',
+        "RuntimeError: No CUDA GPUs are available\n",
+    ]
+    wrapped = [json.dumps({"time": "2025-11-24", name: line, "stream": "stderr"}) for line in lines]
+    finding = diagnose_log(wrapped)[0]
+    assert (finding.code, finding.evidence) == ("no_gpu", "RuntimeError: No CUDA GPUs are available")
+    assert [finding.code for finding in diagnose_log([json.dumps({name: "".join(lines)})])] == ["no_gpu"]
+    assert diagnose_log(["{not json", '{"a": 1}', "[]"]) == []
+
+
 def test_an_error_from_nowhere_is_unknown() -> None:
     log = ["Traceback (most recent call last):", '  File "/home/u/x.py", line 9, in f', "KeyError: 'never seen'"]
     assert diagnose_log(log)[0].code == "unknown"
@@ -252,6 +320,10 @@ def test_a_real_healthy_log_has_no_finding(name: str) -> None:
         REPORT,
         ["INFO:     Application startup complete.", 'INFO:     127.0.0.1:5 - "GET /health HTTP/1.1" 200 OK'],
         ["WARNING 11-24 10:00:00 [system_utils.py:255] errors like `OSError: [Errno 24] Too many open files`."],
+        [
+            "sep 03 13:25:15 h kernel: NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  610.57.04  Release Build",
+            "h:820398:820398 [0] NCCL INFO NET/Plugin : dlerror=libnccl-net.so: cannot open shared object file: No such",
+        ],
         ["NVRM version: NVIDIA UNIX x86_64 Kernel Module  520.56.06  Thu Oct  6 21:38:55 UTC 2022"],
         ['time=2026 level=INFO source=types.go:50 msg="inference compute" id=GPU-a library=CUDA compute=9.0'],
         ['time=2026 level=INFO source=types.go:60 msg="inference compute" id=cpu library=cpu compute="" driver=0.0'],
