@@ -93,7 +93,7 @@ START_RULES = (
         r"PermissionError|Permission denied|EACCES|Operation not permitted: '/",
         "The service's user may not read or write a path.",
         "The service user must be able to read this path: check its owner and mode, and those of the folders above.",
-        "models_root",
+        "models_root (Ollama: ollama_models_dir)",
     ),
 )
 
@@ -203,7 +203,7 @@ CARD_RULES = (
         r"|cudaErrorNoKernelImageForDevice|CUDA_ERROR_NO_BINARY_FOR_GPU|invalid device function"
         r"|(?:not supported|unsupported) (?:on|by|for) (?:this|your|the current) (?:GPU|device|platform|architecture)"
         r"|requires? (?:a )?(?:GPU with )?(?:compute capability|sm_?\d+|CUDA capability|Ampere|Hopper|Ada|Blackwell)"
-        r"|type fp8e4nv not supported in this architecture|hipErrorNoBinaryForGpu"
+        r"|fp8e4nv\b.*not supported|hipErrorNoBinaryForGpu"
         r"|FP8 (?!kv).*(?:only supported|not supported|requires)"
         r"|too old.*(?:no longer supports|supported by (?:PyTorch|the triton))"
         r"|Min(?:imum|\.)? capability:? \d"
@@ -281,7 +281,7 @@ CARD_RULES = (
     sign(
         "not_divisible",
         r"(\d+) is not divisible by (\d+)|parallel size \d+ must be divisible"
-        r"|must be divisible by (?:the )?tensor.parallel"
+        r"|must be divisible by (?:the )?(?:tensor.parallel|(?:tp|ep|pp|dp|world)_?size)"
         r"|not divisible by\s+(?:weight quantization block|tensor parallel|tp|min_thread)"
         r"|not aligned with the quantized weight shape",
         "A dimension of the model cannot be shared out evenly over so many GPUs.",
@@ -344,13 +344,33 @@ CARD_RULES = (
         "vllm_environment (CUDA_VISIBLE_DEVICES), tensor_parallel_size",
     ),
     sign(
+        "nvlink_sharp",
+        r"\bnvls\.cc:\d+ NCCL WARN|Failed to bind NVLink SHARP|cuMulticast\w+.*(?:fail|error)",
+        "The cards cannot use NVLink SHARP (NVLS): Fabric Manager was restarted beneath them, or the fabric is not"
+        " whole.",
+        "Stop what uses the GPUs, restart nvidia-fabricmanager and reset the cards, or reboot; until then set"
+        " NCCL_NVLS_ENABLE=0 in the model's environment.",
+        "vllm_environment (NCCL_NVLS_ENABLE)",
+        confidence=LIKELY,
+    ),
+    sign(
         "rdma",
         r"\bibgda\b|Failed to initialize UCX|ucp_init failed|nvshmem\w*.*(?:fail|error|abort)|NIXL_ERR|UCX +ERROR"
-        r"|DeepEP.*(?:fail|error|timeout)",
+        r"|DeepEP.*(?:fail|error|timeout)|Call to ibv_(?:open|query|modify|get)\w* failed",
         "The cards cannot use the RDMA network that they were told to use.",
         "Look at the host's RDMA cards (`ibstat`), nvidia-peermem or DMA-BUF, and LimitMEMLOCK=infinity; or leave"
         " all2all-backend and kv-transfer-config out of extra_args.",
         "extra_args, vllm_unit_settings (LimitMEMLOCK)",
+        confidence=LIKELY,
+    ),
+    sign(
+        "ray_daemon",
+        r"(?:Failed|Unable) to register worker.*raylet|raylet (?:process )?(?:has )?(?:died|crashed|exited)"
+        r"|Failed to start the GCS|The raylet .*(?:died|is dead)",
+        "Ray's own process on this host does not run: it died, or is left over from an earlier start.",
+        "Run `ray stop --force`, remove /tmp/ray and start again; on one host leave Ray out:"
+        " distributed-executor-backend: mp in extra_args.",
+        "extra_args (distributed-executor-backend)",
         confidence=LIKELY,
     ),
     sign(
@@ -487,9 +507,19 @@ MODEL_RULES = (
         "vllm_version",
     ),
     sign(
+        "config_of_another_version",
+        r"'\w*Config' object has no attribute|KeyError: 'rope_\w+'",
+        "The engine looks for a value that the model's configuration does not have: this vLLM, or the Transformers"
+        " beside it, is of another version than the model was made for.",
+        "Choose a newer vllm_version, which brings the Transformers that it was tested with; if this one is known to"
+        " serve the model, fetch its files again with models_verify=full.",
+        "vllm_version, models_verify",
+        confidence=LIKELY,
+    ),
+    sign(
         "config_invalid",
         r"is not a valid JSON file|JSONDecodeError.*config|Should have a `?model_type`? key|Unrecognized model in "
-        r"|config\.json.*(?:invalid|not valid|corrupt)|'\w*Config' object has no attribute|KeyError: 'model_type'"
+        r"|config\.json.*(?:invalid|not valid|corrupt)|KeyError: 'model_type'"
         r"|Unable to load weights from|Please check .*config\.json",
         "The model's config.json is damaged or lacks a key.",
         "The model's config.json is damaged or says too little: fetch the model again.",
@@ -530,7 +560,7 @@ MODEL_RULES = (
         r"|Unknown quantization (?:method|type)|quantization method .* (?:is not supported|does not)"
         r"|quantization .*not supported|not supported.*quantization|Unsupported quantization"
         r"|KeyError: 'quant_method'|in the model's quantization config|is not supported for quantization method"
-        r"|[Nn]o quantization config",
+        r"|[Nn]o quantization config|does not support \w+ quantization",
         "The checkpoint and the quantization asked for do not fit each other, or the card does not know the method.",
         "Remove `quantization`: vLLM reads the method from the checkpoint, and this checkpoint has no such one.",
         "quantization",
@@ -559,7 +589,9 @@ MODEL_RULES = (
     ),
     sign(
         "model_file_invalid",
-        r"JSONDecodeError|is not (?:a )?valid JSON|UnicodeDecodeError|EOF while parsing",
+        r"JSONDecodeError|is not (?:a )?valid JSON|UnicodeDecodeError|EOF while parsing"
+        r"|(?:Expecting (?:value|property name|'.' delimiter)|Extra data|Unterminated string|Invalid control character)"
+        r"\b.*: line \d+ column \d+ \(char",
         "One of the model's JSON files is damaged.",
         "One of the model's JSON files is damaged: fetch the model again.",
         "models_verify",
@@ -579,6 +611,13 @@ MODEL_RULES = (
         r"|Unknown (?:tool|reasoning) parser",
         "There is no tool-call or reasoning parser of that name.",
         "Correct tool-call-parser or reasoning-parser in extra_args: the line above says which there are.",
+        "extra_args",
+    ),
+    sign(
+        "tool_calls_off",
+        r"tool choice requires --enable-auto-tool-choice|--enable-auto-tool-choice requires --tool-call-parser",
+        "Clients ask for tool calls, which this instance was not set up for.",
+        "Set enable-auto-tool-choice: true and the model's tool-call-parser in extra_args.",
         "extra_args",
     ),
     sign(
@@ -607,7 +646,8 @@ MODEL_RULES = (
     ),
     sign(
         "processor",
-        r"Failed to apply \w*Processor|\w*Processor\.__init__\(\) got|but a \w*Processor\w* was expected"
+        r"Failed to apply \w*Processor|Invalid type of HuggingFace processor"
+        r"|\w*Processor\.__init__\(\) got|but a \w*Processor\w* was expected"
         r"|Can't load (?:image|feature|video) (?:processor|extractor)|preprocessor_config\.json",
         "What prepares pictures or sound for this model does not fit this engine, or its files are missing.",
         "Run the role with models_verify=full (preprocessor_config.json); then choose a newer vllm_version, or serve"
@@ -644,7 +684,7 @@ BUILD_RULES = (
         r"|corrupted compilation artifact"
         r"|(?:Error|No such file)\b.*(?:torch_compile_cache|inductor_cache/)"
         r"|torchinductor_\w+/.*No such file|Graph hash mismatch|compiled graph from cache|torch_aot_compile"
-        r"|Expected tensors only, but got",
+        r"|Expected tensors only, but got|expected size \d+==\d+, stride \d+==\d+",
         "What an earlier start compiled and kept is damaged, or of another version.",
         "Remove the caches of compiled graphs (/var/lib/vllm/.cache/vllm/torch_compile_cache) and start again; if"
         " the same comes back, VLLM_DISABLE_COMPILE_CACHE=1 or enforce_eager: true.",
@@ -692,7 +732,8 @@ BUILD_RULES = (
         r"|^TypeError: \w+\.__init__\(\) got an unexpected keyword argument"
         r"|operator torchvision::nms does not exist|_OpNamespace|compiled using NumPy 1"
         r"|Tokenizer\w*'? (?:object )?has no attribute"
-        r"|PackageNotFoundError|Failed to import \S+ because|error while loading shared libraries",
+        r"|PackageNotFoundError|is already used by a Transformers config"
+        r"|Failed to import \S+ because|error while loading shared libraries",
         "The engine's environment is incomplete or does not fit this system.",
         "The engine's environment is incomplete or does not fit this system: remove its folder below /opt/vllm and"
         " run the role again.",
@@ -703,8 +744,9 @@ BUILD_RULES = (
         "gpu_illegal_access",
         r"illegal memory access|unspecified launch failure|cudaErrorIllegalAddress|misaligned address"
         r"|CUDA error: device-side assert|device-side assert triggered|CUBLAS_STATUS_\w+"
-        r"|Xid \([^)]*\): (?:13|31|43|45)\b"
-        r"|HSA_STATUS_ERROR_EXCEPTION|Memory access fault by GPU",
+        r"|Xid \([^)]*\): (?:13|31|43|45|68)\b"
+        r"|HSA_STATUS_ERROR_EXCEPTION|Memory access fault by GPU|amdgpu: \[\w+\] page fault"
+        r"|CUDA error: invalid argument|CUDA error \([^)]*\): ",
         "A computation on the GPU failed: a defect of the engine's kernels, of the checkpoint, or of the card.",
         "Set enforce_eager: true, or another version; with CUDA_LAUNCH_BLOCKING=1 the log names the place. If other"
         " Xid errors are in the kernel log, suspect the card.",
@@ -761,17 +803,26 @@ BUILD_RULES = (
     sign(
         "worker_died",
         r"RayActorError|ActorDiedError|WorkerCrashedError|actor died unexpectedly|[Ww]orker (?:process )?died"
-        r"|Worker proc \S+ died|Engine (?:loop has|process \(pid \d+\)) died",
+        r"|Worker (?:proc )?\S+ (?:pid \d+ )?died|Engine (?:loop has|process \(pid \d+\)) died",
         "A worker process died without a word, killed for memory more often than not.",
         "Look at the kernel log of the worker's host for the OOM killer and for Xid errors.",
+        confidence=POSSIBLE,
+    ),
+    sign(
+        "step_timeout",
+        r"Engine iteration timed out|RPC call (?:to \S+ )?timed out|Execution of .* timed out|sample_tokens timed out",
+        "A step of the engine took longer than it waits for: a rank hangs, most often in the links between the GPUs, or"
+        " a kernel is compiled meanwhile.",
+        "Look for Xid errors in the kernel's log, and set NCCL_DEBUG=INFO; where steps are slow by right, raise"
+        " VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS (older vLLM: VLLM_ENGINE_ITERATION_TIMEOUT_S).",
+        "vllm_environment (VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS)",
         confidence=POSSIBLE,
     ),
     sign(
         "startup_timeout",
         r"Timed out waiting for engine core|Did not receive response from front-end|startup timeout"
         r"|Engine (?:core )?(?:process )?(?:did not|failed to) (?:start|become ready) (?:in|within)"
-        r"|RPC call .*timed out"
-        r"|Execution of .* timed out|sample_tokens timed out|TimeoutError",
+        r"|TimeoutError",
         "A process of the engine did not answer in time.",
         "An engine process took too long to start: look at disk and network speed, raise VLLM_ENGINE_READY_TIMEOUT_S.",
         "vllm_environment (VLLM_ENGINE_READY_TIMEOUT_S)",

@@ -56,23 +56,33 @@ GPU_RULES = (
         fix="restart_fabric_manager",
     ),
     sign(
+        "mps",
+        r"Error 805|MPS client failed to connect|MPS server is not ready|cudaErrorMps\w+|CUDA_ERROR_MPS_\w+",
+        "CUDA's Multi-Process Service (MPS) is on, and this process cannot reach it: its pipes are somebody else's, or"
+        " in a folder that the service does not see.",
+        "Stop MPS (`echo quit | nvidia-cuda-mps-control`), or let the engine see its pipes: the same user, and"
+        " CUDA_MPS_PIPE_DIRECTORY in the model's environment.",
+        "vllm_environment (CUDA_MPS_PIPE_DIRECTORY)",
+    ),
+    sign(
         "gpu_lost",
         r"fallen off the bus|GPU is lost|NVRM: GPU .* is lost|Xid \([^)]*\): 79\b|NVML_ERROR_GPU_IS_LOST"
-        r"|Unable to determine the device handle for GPU",
+        r"|Unable to determine the device handle for GPU"
+        r"|nvidia \S+: Unable to change power state from D3\w+ to D0, device inaccessible",
         "A GPU has fallen off the PCI bus (Xid 79): power, heat, seating, or a defect.",
         "Reboot; if it comes back, check power cables, cooling and seating, and have the card replaced.",
     ),
     sign(
         "gpu_memory_fault",
-        r"Xid \([^)]*\): (?:48|63|64|92|94|95|140|171|172)\b|uncorrectable ECC error|cudaErrorECCUncorrectable"
-        r"|CUDA_ERROR_ECC_UNCORRECTABLE|row remapp(?:ing|er) fail"
+        r"Xid \([^)]*\): (?:48|63|64|92|94|95|140|156|157|160|161|171|172)\b|uncorrectable ECC error"
+        r"|cudaErrorECCUncorrectable|CUDA_ERROR_ECC_UNCORRECTABLE|row remapp(?:ing|er) fail"
         r"|uncorrectable memory error|DBE \(double bit error\)",
         "The GPU's memory has errors that ECC could not correct (Xid 48, 63, 64, 92, 94 or 95).",
         f"{RESET}, so that spare rows take over; if it stays (`nvidia-smi -q -d ROW_REMAPPER`), replace the card.",
     ),
     sign(
         "gpu_firmware",
-        r"Xid \([^)]*\): (?:61|62|109|119|120|122|143|154)\b|GSP RPC timeout"
+        r"Xid \([^)]*\): (?:8|46|59|61|62|109|119|120|122|123|143|154|158)\b|GSP RPC timeout"
         r"|GPU\d+ _issueRpcAndWait: rpcSendMessage failed|GspRmFree failed"
         r"|Timeout (?:after \d+s )?(?:of )?waiting for RPC (?:response )?from GSP|Cannot initialize GSP firmware",
         "The GPU's firmware (GSP, or its own microcontrollers) stopped answering.",
@@ -80,15 +90,15 @@ GPU_RULES = (
     ),
     sign(
         "nvlink_fault",
-        r"Xid \([^)]*\): (?:74|110|144|145|146|147|148|149"
-        r"|150)\b|SXid \([^)]*\)|NVLink.*(?:fatal|error|inactive|down)"
+        r"Xid \([^)]*\): (?:74|110|136|137|144|145|146|147|148|149"
+        r"|150|155|173)\b|SXid \([^)]*\)|NVLink.*(?:fatal|error|inactive|down)"
         r"|cudaErrorNvlinkUncorrectable|CUDA_ERROR_NVLINK_UNCORRECTABLE|uncorrectable NVLink error",
         "A link between GPUs (NVLink, NVSwitch) fails.",
         f"{RESET}. Look at `nvidia-smi nvlink --errorcounters`; a link that fails again means hardware.",
     ),
     sign(
         "gpu_bus_fault",
-        r"Xid \([^)]*\): (?:16|32|38|42|54|56|57|58|69|121|151)\b"
+        r"Xid \([^)]*\): (?:16|32|38|42|54|56|57|58|69|121|151|167)\b"
         r"|NVRM: BAR\d+ is 0M|PCI I/O region assigned to your NVIDIA device is invalid|AER: .*(?:nvidia|Uncorrect)"
         r"|PCIe Bus Error: severity=Uncorrect|insufficient.* power cables"
         r"|does not have the necessary power cables",
@@ -104,7 +114,8 @@ GPU_RULES = (
     ),
     sign(
         "gpu_init_failed",
-        r"RmInitAdapter failed|rm_init_adapter failed",
+        r"RmInitAdapter failed|rm_init_adapter failed|nvidia: probe of \S+ failed with error"
+        r"|NVRM: The NVIDIA probe routine failed",
         "The driver could not start a GPU.",
         "Switch the machine off and on again; then try another driver branch (Blackwell needs the open kernel"
         " modules), and check the card's power and seating.",
@@ -123,7 +134,9 @@ GPU_RULES = (
         r"couldn't communicate with the NVIDIA driver|nvidia-smi has failed|Module nvidia not found"
         r"|modprobe: (?:FATAL|ERROR):.*nvidia|NVML_ERROR_DRIVER_NOT_LOADED|Driver Not Loaded"
         r"|NVRM: No NVIDIA (?:GPU found|devices probed)|Bad return status for module build on kernel|NVRM:.*nouveau"
-        r"|found no NVIDIA driver on your system",
+        r"|found no NVIDIA driver on your system|nvidia[\w-]*: (?:disagrees about version of symbol|Unknown symbol"
+        r"|version magic)|Unable to load the kernel module 'nvidia|NVRM: The NVIDIA probe routine was not called"
+        r"|nvidia-container-cli: \w+ error: (?:driver error|nvml error: unknown)",
         "The NVIDIA driver is not loaded for the kernel that runs.",
         "Install the driver for the running kernel (`dkms status` says whether the module was built), then reboot.",
     ),
@@ -134,6 +147,14 @@ GPU_RULES = (
         "The driver's user-space library libnvidia-ml is missing.",
         "Install the driver's libraries in the kernel module's version (libnvidia-ml1, libnvidia-compute-…), run"
         " `ldconfig`.",
+    ),
+    sign(
+        "amd_gpu_hang",
+        r"HW Exception by GPU .*GPU Hang|amdgpu\w*\b.*\bring \S+ timeout|amdgpu: GPU reset (?:begin|failed)",
+        "An AMD card stopped answering, and its driver reset it.",
+        "Reboot if it does not come back; then look for a newer kernel, linux-firmware and ROCm, which mend most"
+        " causes. If it hangs under load alone, check power and cooling.",
+        confidence=LIKELY,
     ),
     sign(
         "amd_driver",
@@ -197,7 +218,7 @@ LIMIT_RULES = (
     sign(
         "memlock",
         r"RLIMIT_MEMLOCK|failed to mlock|mlock.*(?:fail|cannot)|ulimit -l|ibv_reg_mr.*(?:fail|Cannot)"
-        r"|(?:max )?locked memory.*(?:limit|small)|Call to ibv_\w+ failed",
+        r"|(?:max )?locked memory.*(?:limit|small)|Call to ibv_(?:reg|create)_\w+ failed",
         "The process may not lock enough memory, which RDMA and pinned buffers need.",
         "Set LimitMEMLOCK=infinity for the unit; outside of systemd, `ulimit -l unlimited`.",
         "vllm_unit_settings (LimitMEMLOCK)",
@@ -218,7 +239,7 @@ LIMIT_RULES = (
         r"|failed to map segment from shared object|Cannot allocate memory|can't allocate memory"
         r"|Failed with result 'oom-kill'|std::bad_alloc"
         r"|Ray.*(?:OutOfMemoryError|memory on the node)|node running low on memory|Errno 12\b|signal: killed"
-        r"|exit code -9\b|exitcode: ?-9\b"
+        r"|exit ?code:? ?-9\b"
         r"|died with signal 9|Main process exited, code=killed, status=9/KILL|^Killed$",
         "The host's memory, or the unit's limit of it (MemoryMax), did not suffice: the kernel killed a process.",
         "The host ran out of memory: lower cpu_kv_cache_gib, serve fewer models on this host (Ollama:"

@@ -35,7 +35,7 @@ OLLAMA_RULES = (
         r"invalid (?:file )?magic|digest mismatch|invalid digest|file is not (?:a )?(?:valid )?GGUF|gguf_init_from_file"
         r"|wrong number of tensors|invalid split file|split GGUF .*(?:missing|expected|does not match)"
         r"|offset.size exceeds"
-        r"|(?:bad|corrupt) (?:existing )?manifest"
+        r"|(?:bad|corrupt) (?:existing )?manifest|unexpectedly reached end of file"
         r"|tensor .*(?:not within|out of) .*file bounds|model is corrupted|data is not within the file bounds"
         r"|blob .*(?:missing|not found)|failed to (?:open|read) GGUF",
         "The model's file is damaged or cut short.",
@@ -164,7 +164,8 @@ OLLAMA_RULES = (
         "ollama_runner",
         r"llama(?:-server| runner) (?:process )?(?:has terminated|no longer running|exited)"
         r"|llama-server binary not found|fork/exec \S*(?:ollama_llama_server|llama-server|runners)\S*:"
-        r"|(?:model )?runner has unexpectedly stopped|runner crashed"
+        r"|(?:model )?runner has unexpectedly stopped|runner crashed|model failed to load, this may be due"
+        r"|POST predict: Post \S+: EOF|failed to start a llama runner"
         r"|unable to (?:find|start) llama-?(?:server|runner)|error starting (?:the )?(?:llama|runner)",
         "The process that computes for Ollama died or is missing.",
         "The lines before it say why; if there are none, remove the folder below /opt/ollama and run the role again.",
