@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import ssl
 from collections.abc import Mapping
@@ -202,6 +203,13 @@ class Connection(asyncio.BufferedProtocol):
         cast("asyncio.Transport", self._transport).write(request)
         return self._done
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits to be read: between exchanges, that is its end, or what nobody asked for."""
+        waiting = select.poll()
+        waiting.register(cast("asyncio.Transport", self._transport).get_extra_info("socket"), select.POLLIN)
+        return not waiting.poll(0)
+
     def close(self) -> None:
         """Drop the connection, whatever it carries."""
         self.usable = False
@@ -308,7 +316,8 @@ class Client:
     def _reusable(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and self._loop.time() - connection.idle_since < REUSE_WITHIN_SECONDS:
+            young = self._loop.time() - connection.idle_since < REUSE_WITHIN_SECONDS
+            if connection.usable and young and connection.quiet:
                 return connection
             connection.close()
         return None

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,6 +171,31 @@ def test_closed_connection_is_replaced() -> None:
     with replying([closing], [CHUNKED]) as (url, accepted):
         assert ask(url, 2) == [b"hello, world"] * 2
         assert accepted == [1, 1]
+
+
+def test_connection_that_ended_unannounced_is_not_used_again() -> None:
+    """Also where its end has come, and the event loop did not get to see it."""
+
+    async def run() -> list[int]:
+        endpoint = Endpoint(url)
+        client = Client(endpoint)
+        found = []
+        for _ in range(3):
+            found.append(await client.post(endpoint.request(b"{}"), Collected()))
+            time.sleep(0.05)
+        client.close()
+        return found
+
+    with replying([CHUNKED], [CHUNKED], [CHUNKED]) as (url, accepted):
+        assert asyncio.run(run()) == [200, 200, 200]
+        assert accepted == [1, 1, 1]
+
+
+def test_request_that_is_reset_is_a_failure_and_not_sent_again() -> None:
+    """Also over a connection that served before: the server took it, and broke it."""
+    with replying([CHUNKED, b""], [CHUNKED]) as (url, accepted):
+        assert ask(url, 3) == [b"hello, world", "closed", b"hello, world"]
+        assert accepted == [2, 1]
 
 
 def test_cut_answer_fails_and_the_next_one_has_a_new_connection() -> None:
