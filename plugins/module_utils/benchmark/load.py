@@ -39,6 +39,7 @@ REMEDIES = {
     "http_404": "check model and endpoint",
     "http_400": "check model, input_tokens and output_tokens against the server's context length, and extra_body "
     "(a server that refuses ignore_eos needs ignore_eos: false)",
+    **dict.fromkeys(("http_301", "http_302", "http_307", "http_308"), "set url to where the server redirects to"),
     "timeout": "set request_timeout_seconds higher",
 }
 
@@ -172,7 +173,7 @@ class Generator:
             send_lag_seconds=max(0.0, begin - planned) if planned else 0.0,
             status=reply.status if status is None else status,
             failure=failure,
-            message=message,
+            message=hidden(message, self._settings.api_key),
         )
         self._note(found, with_reply(record, reply, begin))
 
@@ -246,6 +247,8 @@ def verdict(status: int, reply: Reply) -> tuple[str | None, str]:
     if reply.error:
         return "error", reply.error
     if not reply.done and not reply.finish_reason:
+        if reply.refusal():
+            return "protocol", f"expected a stream of events, found {reply.refusal()!r}"
         return "cut", "expected the stream to end with [DONE] or a finish_reason, found its end before"
     if not reply.times and not reply.output_tokens:
         return "empty", "expected text, found an answer without any"
@@ -268,12 +271,17 @@ def with_reply(record: Record, reply: Reply, begin_seconds: float) -> Record:
     )
 
 
+def hidden(message: str, api_key: str | None) -> str:
+    """Take the key out of what a server said: some repeat it when they refuse it, and messages are kept in files."""
+    return message.replace(api_key, "…") if api_key else message
+
+
 def explain(record: Record) -> str:
     """Return a failure with what to do about it."""
     kind = record.failure or ""
-    what = f"expected status 200, found {record.status}: " if kind.startswith("http_") else f"{kind}: "
+    what = f"expected status 200, found {record.status}" if kind.startswith("http_") else kind
     remedy = REMEDIES.get("certificate" if "CERTIFICATE_VERIFY_FAILED" in record.message else kind)
-    return f"{what}{record.message}" + (f"; {remedy}" if remedy else "")
+    return what + (f": {record.message}" if record.message else "") + (f"; {remedy}" if remedy else "")
 
 
 async def _all(tasks: Sequence[asyncio.Future[None]], give_up: asyncio.Event) -> None:

@@ -23,20 +23,23 @@ class Reply:
         self.error = ""
         self.done = False
         self._events = EventStream()
-        self._refusal = b""
+        self._beginning = b""
+        self._streams = False
 
     def take(self, status: int, piece: bytes, at_seconds: float) -> None:
         """Take a piece of the body."""
         self.status = status
+        if not self._streams:
+            self._beginning += piece[: MAX_ERROR_BYTES - len(self._beginning)]
         if status != 200:
-            self._refusal += piece[: MAX_ERROR_BYTES - len(self._refusal)]
             return
         for data in self._events.feed(piece):
+            self._streams = True
             self._event(data, at_seconds)
 
     def refusal(self) -> str:
-        """Return what a server said that did not answer with status 200."""
-        return shown(error_message(self._refusal.decode("utf-8", "replace")))
+        """Return what a server said that answered with another status than 200, or with no stream of events."""
+        return "" if self._streams else shown(error_message(self._beginning.decode("utf-8", "replace")))
 
     def _event(self, data: str, at_seconds: float) -> None:
         if data == END_OF_STREAM:
@@ -50,9 +53,15 @@ class Reply:
         if not isinstance(event, dict):
             self.error = self.error or f"expected an object, found {shown(data)!r}"
             return
-        if event.get("error"):
+        if event.get("error") or event.get("object") == "error":
             self.error = self.error or shown(error_message(data))
             return
+        try:
+            self._read(event, at_seconds)
+        except (AttributeError, TypeError):
+            self.error = self.error or f"expected a piece of an answer, found {shown(data)!r}"
+
+    def _read(self, event: dict[str, Any], at_seconds: float) -> None:
         usage = event.get("usage")
         if usage:
             self.input_tokens = usage.get("prompt_tokens")

@@ -15,6 +15,8 @@ from .slo import Slo
 MIN_STAGES_FOR_KNEE = 3
 # With fewer, the 99th percentile is nothing but the worst request.
 MIN_FOR_P99 = 100
+# More tokens in a piece than this, and gaps between pieces are no gaps between tokens.
+MANY_TOKENS_IN_A_PIECE = 1.5
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,11 @@ def named(labels: Iterable[str], stages: Sequence[Any]) -> str:
     return "every load" if len(listed) == len(stages) > 1 else ", ".join(listed)
 
 
+def _tokens_in_a_piece(stage: dict[str, Any]) -> float:
+    tokens, pieces = stage["output_tokens"], stage["itl_seconds"]["count"] + stage["ttft_seconds"]["count"]
+    return float(tokens["mean"] * tokens["count"] / pieces) if tokens["count"] and pieces else 0.0
+
+
 def caveats(stages: Sequence[dict[str, Any]]) -> list[str]:
     """Return what a reader of the figures must know."""
     found = []
@@ -137,6 +144,13 @@ def caveats(stages: Sequence[dict[str, Any]]) -> list[str]:
         found.append(
             "The server did not say how many tokens it wrote: pieces of text were counted instead, and a piece may "
             "hold several tokens."
+        )
+    dense = {stage["label"]: _tokens_in_a_piece(stage) for stage in stages if stage["tokens_from"] == ["usage"]}
+    dense = {label: tokens for label, tokens in dense.items() if tokens > MANY_TOKENS_IN_A_PIECE}
+    if dense:
+        found.append(
+            f"At {named(dense, stages)}: a piece of text holds {max(dense.values()):.1f} tokens on average. Gaps are "
+            "those between pieces, and so is slo.itl_seconds; the time per output token counts tokens."
         )
     few = [stage["label"] for stage in stages if 0 < stage["requests"]["ok"] < MIN_FOR_P99]
     if few:

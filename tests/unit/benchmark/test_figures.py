@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.errors import BenchmarkError
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.lengths import Lengths, read_lengths
-from ansible_collections.llm.serving.plugins.module_utils.benchmark.load import arrivals, scale_words
+from ansible_collections.llm.serving.plugins.module_utils.benchmark.load import arrivals, scale_words, verdict
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.numbers import percentile, spread
 from ansible_collections.llm.serving.plugins.module_utils.benchmark.prompts import (
     Scale,
@@ -405,7 +405,14 @@ def test_reply_of_a_completion() -> None:
 
 @pytest.mark.parametrize(
     ("text", "match"),
-    [("{", "expected an event of JSON"), ("[]", "expected an object"), ('{"error":{"message":"out of luck"}}', "luck")],
+    [
+        ("{", "expected an event of JSON"),
+        ("[]", "expected an object"),
+        ('{"error":{"message":"out of luck"}}', "luck"),
+        ('{"object":"error","message":"out of luck","code":400}', "luck"),
+        ('{"choices":["a"]}', "expected a piece of an answer"),
+        ('{"choices":[],"usage":[1]}', "expected a piece of an answer"),
+    ],
 )
 def test_reply_that_tells_of_an_error(text: str, match: str) -> None:
     reply = Reply()
@@ -421,6 +428,23 @@ def test_refusal_is_read_and_bounded() -> None:
     for _ in range(10):
         reply.take(500, b"x" * 10000, 0.0)
     assert len(reply.refusal()) <= 500
+
+
+def test_what_is_no_stream_is_said() -> None:
+    reply = Reply()
+    reply.take(200, b"<html>sign in</html>", 0.0)
+    assert verdict(200, reply) == ("protocol", "expected a stream of events, found '<html>sign in</html>'")
+    cut = Reply()
+    cut.take(200, event('{"choices":[{"delta":{"content":"a"}}]}'), 0.0)
+    assert verdict(200, cut)[0] == "cut"
+
+
+def test_pieces_of_many_tokens_are_a_caveat() -> None:
+    """As speculative decoding sends them: gaps between them are no gaps between tokens."""
+    stage = stage_summary(Stage(0, "closed", 4, 100), [record(output_tokens=80)] * 100, 1.0, IDLE, None)
+    (caveat,) = caveats([stage])
+    assert "tokens on average" in caveat
+    assert "slo.itl_seconds" in caveat
 
 
 @pytest.mark.parametrize(("tokens", "words"), [(8, (16, 32)), (100, (16, 100)), (256, (16, 144))])

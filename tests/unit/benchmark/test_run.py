@@ -155,6 +155,14 @@ def test_refusal_names_the_setting() -> None:
     assert len(engine.requests) == 1
 
 
+def test_a_key_that_the_server_repeats_is_not_kept() -> None:
+    with serving(Engine(fate=lambda number: "refuse" if number >= 6 else "ok")) as url:
+        outcome = run(url, concurrency=(1,), api_key="refuse")
+    kept = json.dumps([outcome.summary, [record.as_dict() for record in outcome.records]])
+    assert "… <script>" in json.loads(kept)[0]["stages"][0]["failures"][0]["message"]
+    assert "refuse" not in kept
+
+
 def test_dying_server_ends_the_run() -> None:
     engine = Engine(fate=lambda number: "break" if number >= 6 else "ok")
     with serving(engine) as url:
