@@ -15,11 +15,13 @@ from .kernel_log import parse_xids
 _CLASSES: dict[str, frozenset[int]] = {
     "application": frozenset((13, 31, 43, 45, 68, 69, 109)),
     "memory": frozenset((48, 63, 64, 92, 94, 95, 140, 160)),
-    "link": frozenset((38, 74, 144, 145, 146, 147, 148, 149, 150, 155)),
+    "link": frozenset((74, 136, 137, 144, 145, 146, 147, 148, 149, 150, 155)),
     "lost": frozenset((54, 79, 151)),
-    "firmware": frozenset((61, 62, 119, 120, 136, 137, 143)),
+    "firmware": frozenset((38, 61, 62, 119, 120, 143)),
 }
 OTHER = "other"
+# NVLink reports what it mended itself, too.
+_NONFATAL = re.compile(r"\bXid \([^)]*\): \d+, \S+ Nonfatal\b")
 # A record of /dev/kmsg: priority, number, microseconds since the start, flags; message.
 _RECORD = re.compile(r"^\d+,\d+,(?P<microseconds>\d+),[^;]*;")
 
@@ -41,11 +43,11 @@ def kind(number: int) -> str:
 
 
 def count(records: str) -> tuple[XidCount, ...]:
-    """Count the Xid errors in records of /dev/kmsg, by card and number."""
+    """Count the Xid errors in records of /dev/kmsg, by card and number; those that are not fatal are none."""
     found: dict[tuple[str, int], tuple[int, float]] = {}
     for line in records.splitlines():
         record = _RECORD.match(line)
-        if not record:
+        if not record or _NONFATAL.search(line):
             continue
         seconds = int(record["microseconds"]) / 1e6
         for error in parse_xids(line):

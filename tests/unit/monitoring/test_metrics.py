@@ -129,3 +129,17 @@ def test_ollama_exporter_asks_at_every_scrape(served: Any) -> None:
 def test_ollama_exporter_says_that_ollama_is_down(served: Any) -> None:
     exporter = served(ollama_exporter.server("127.0.0.1:0", "http://127.0.0.1:1"))
     assert scrape(exporter)[1].splitlines()[-1] == "ollama_up{} 0"
+
+
+def test_errors_of_links_that_are_not_fatal_wake_nobody() -> None:
+    line = "4,1,5000000,-;NVRM: Xid (PCI:0018:01:00): 145, RLW_RXPIPE {} XC0 i0 Link 13 (0x0409a0c2)\n"
+    assert [error.kind for error in xid.count(line.format("Fatal"))] == ["link"]
+    assert xid.count(line.format("Nonfatal")) == ()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(13, "application"), (38, "firmware"), (79, "lost"), (94, "memory"), (136, "link"), (9, "other")],
+)
+def test_xid_errors_have_the_class_that_says_what_to_do(number: int, kind: str) -> None:
+    assert xid.kind(number) == kind
