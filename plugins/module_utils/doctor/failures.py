@@ -43,6 +43,8 @@ EXCEPTION = re.compile(
 ARGUMENT = re.compile(r"^(?:\S+ ?)?(?:\S+: )?error: .+")
 PYDANTIC = re.compile(r"validation errors? for ")
 CAUSED = re.compile(r"^The above exception was the direct cause")
+# What Python meets while it tears objects down: it was not raised to anybody.
+IGNORED = re.compile(r"^Exception ignored in\b")
 CHAINED = re.compile(rf"^During handling of the above exception, another|{CAUSED.pattern}")
 FRAME = re.compile(r"^\s+(?!\s*NVRM: )|^File \"|^Traceback \(most recent call last\)|^\s*\^+\s*$")
 # A frame of a traceback: its path below a folder of packages, or in a checkout of vLLM, and its function.
@@ -58,7 +60,7 @@ ANNOUNCED = re.compile(r"\bTraceback \(most recent call last\):?$")
 SOURCE = re.compile(r"^\s+File \"\S*/(?:site|dist)-packages/(\S+)\"")
 OUTSIDE = re.compile(
     r"oom-kill|OOM killer|Out of memory: Killed|status=2\d\d/[A-Z]+|code=(?:killed|dumped)|Segmentation fault"
-    r"|terminate called|cannot find -l|NVML: |^NCCL |\bNCCL WARN |NVRM: (?!loading )|Bus error|Killed$"
+    r"|terminate called|cannot find -l|NVML: |^NCCL |\bNCCL WARN |NVRM: (?!loading |.*\bNonfatal\b)|Bus error|Killed$"
     r"|No space left on device"
     r"|^Value error, |^Duplicate GPU|no socket interface found|^nvcc fatal|fatal error: |rocBLAS error: "
     r"|: error loading model: "
@@ -181,6 +183,8 @@ def _candidates(lines: list[Line]) -> Iterable[Candidate]:
     chained: Candidate | None = None
     for number, line in enumerate(lines):
         if EXCEPTION.match(line.text):
+            if IGNORED.match(_above(lines, number)[0]):
+                continue
             text = line.text + (_continuation(lines, number) or _asserted(lines, number) or _reader(lines, number))
             found = Candidate(text, _frames(lines, number), _cause(lines, number))
             if _chain_goes_on(lines, number):
@@ -212,12 +216,17 @@ def _chain_goes_on(lines: list[Line], number: int) -> bool:
 
 def _cause(lines: list[Line], number: int) -> str:
     """Return the exception that the traceback which a line ends says it was raised from; nothing where it says none."""
-    own = (line.text for line in reversed(lines[:number]) if line.process == lines[number].process)
-    above = dropwhile(lambda text: not text.strip() or FRAME.match(text), own)
-    if not CAUSED.match(next(above, "")):
+    announced, text = _above(lines, number)
+    if not CAUSED.match(announced):
         return ""
-    text = next((text for text in above if text.strip()), "")
     return text if EXCEPTION.match(text) and not POINTERS.search(text) else ""
+
+
+def _above(lines: list[Line], number: int) -> tuple[str, str]:
+    """Return the two lines that its process wrote before the traceback which a line ends, the nearer one first."""
+    own = (line.text for line in reversed(lines[:number]) if line.process == lines[number].process)
+    above = (text for text in dropwhile(lambda text: not text.strip() or FRAME.match(text), own) if text.strip())
+    return next(above, ""), next(above, "")
 
 
 def _speaks_for_itself(line: Line) -> bool:

@@ -6,6 +6,12 @@ from .rule import LIKELY, WARNING, sign
 
 RESET = "Stop what uses the GPU and reset it (`nvidia-smi --gpu-reset`) or reboot"
 
+
+def xid(numbers: str) -> str:
+    """Return what a line with one of these Xid errors looks like; a later error may name the one that caused it."""
+    return rf"(?:Xid \([^)]*\): |caused by previous Xid )(?:{numbers})\b"
+
+
 # What a driver reports of its cards comes before what programs say that lost them.
 GPU_RULES = (
     sign(
@@ -74,7 +80,7 @@ GPU_RULES = (
     ),
     sign(
         "gpu_memory_fault",
-        r"Xid \([^)]*\): (?:48|63|64|92|94|95|140|156|157|160|161|171|172)\b|uncorrectable ECC error"
+        xid("48|63|64|92|94|95|140|156|157|160|161|171|172") + r"|uncorrectable ECC error"
         r"|cudaErrorECCUncorrectable|CUDA_ERROR_ECC_UNCORRECTABLE|row remapp(?:ing|er) fail"
         r"|uncorrectable memory error|DBE \(double bit error\)",
         "The GPU's memory has errors that ECC could not correct (Xid 48, 63, 64, 92, 94 or 95).",
@@ -82,7 +88,7 @@ GPU_RULES = (
     ),
     sign(
         "gpu_firmware",
-        r"Xid \([^)]*\): (?:8|46|59|61|62|109|119|120|122|123|143|154|158)\b|GSP RPC timeout"
+        xid("8|38|46|59|61|62|109|119|120|122|123|143|154|158") + r"|GSP RPC timeout"
         r"|GPU\d+ _issueRpcAndWait: rpcSendMessage failed|GspRmFree failed"
         r"|Timeout (?:after \d+s )?(?:of )?waiting for RPC (?:response )?from GSP|Cannot initialize GSP firmware",
         "The GPU's firmware (GSP, or its own microcontrollers) stopped answering.",
@@ -90,16 +96,16 @@ GPU_RULES = (
     ),
     sign(
         "nvlink_fault",
-        r"Xid \([^)]*\): (?:74|110|136|137|144|145|146|147|148|149"
-        r"|150|155|173)\b|SXid \([^)]*\)|NVLink.*(?:fatal|error|inactive|down)"
+        xid("74|110|136|137|144|145|146|147|148|149|150|155|173")
+        + r"(?!, \S+ Nonfatal)|SXid \([^)]*\)|NVLink.*(?:fatal|error|inactive|down)"
         r"|cudaErrorNvlinkUncorrectable|CUDA_ERROR_NVLINK_UNCORRECTABLE|uncorrectable NVLink error",
         "A link between GPUs (NVLink, NVSwitch) fails.",
         f"{RESET}. Look at `nvidia-smi nvlink --errorcounters`; a link that fails again means hardware.",
     ),
     sign(
         "gpu_bus_fault",
-        r"Xid \([^)]*\): (?:16|32|38|42|54|56|57|58|69|121|151|167)\b"
-        r"|NVRM: BAR\d+ is 0M|PCI I/O region assigned to your NVIDIA device is invalid|AER: .*(?:nvidia|Uncorrect)"
+        xid("16|32|42|54|56|57|58|69|121|151|167")
+        + r"|NVRM: BAR\d+ is 0M|PCI I/O region assigned to your NVIDIA device is invalid|AER: .*(?:nvidia|Uncorrect)"
         r"|PCIe Bus Error: severity=Uncorrect|insufficient.* power cables"
         r"|does not have the necessary power cables",
         "The GPU or its PCIe connection reports a hardware error.",

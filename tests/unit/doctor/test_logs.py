@@ -249,6 +249,26 @@ def test_questions_to_the_hub_that_harm_nobody_explain_nothing() -> None:
     assert diagnose_log(log)[0].evidence == "RuntimeError: never seen"
 
 
+def test_what_python_ignored_is_no_cause() -> None:
+    frame = '  File "/x/site-packages/vllm/distributed/pynccl.py", line 264, in __del__'
+    log = [
+        "(RayWorkerVllm pid=14289) Exception ignored in: <function NCCLCommunicator.__del__ at 0x7f4d8c3212d0>",
+        "(RayWorkerVllm pid=14289) Traceback (most recent call last):",
+        f"(RayWorkerVllm pid=14289) {frame}",
+        "(RayWorkerVllm pid=14289) AttributeError: 'NCCLCommunicator' object has no attribute 'comm'",
+    ]
+    assert diagnose_log(log) == []
+    assert diagnose_log([*log, "(RayWorkerVllm pid=14289) RuntimeError: never seen"])[0].evidence == (
+        "RuntimeError: never seen"
+    )
+
+
+def test_errors_of_a_link_that_are_not_fatal_are_none() -> None:
+    line = "NVRM: Xid (PCI:0018:01:00): 145, RLW_RXPIPE {} XC0 i0 Link 13 (0x0409a0c2 0x00000008)"
+    assert [finding.code for finding in diagnose_log([line.format("Fatal")])] == ["nvlink_fault"]
+    assert diagnose_log([line.format("Nonfatal")]) == []
+
+
 def test_a_traceback_that_its_logger_announces_is_read_to_its_end() -> None:
     prefix = "(VllmWorkerProcess pid=2615) ERROR 07-22 22:26:29 multiproc_worker_utils.py:226]"
     log = [
