@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import BenchmarkError
 from .lengths import Lengths
@@ -68,6 +69,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise BenchmarkError when a setting cannot work."""
+        _check_url(self.url)
         positive = ("stage_seconds", "request_timeout_seconds", "abort_after_failures")
         for name in positive:
             if getattr(self, name) <= 0:
@@ -131,6 +133,18 @@ class Settings:
             "authenticated": self.api_key is not None,
             "validate_certs": self.validate_certs,
         }
+
+
+def _check_url(url: str) -> None:
+    """Raise BenchmarkError for a URL that would be kept with a password in it, or has no port that there can be."""
+    try:
+        parts = urlsplit(url)
+        has_user = "@" in parts.netloc
+        _port = None if has_user else parts.port
+    except ValueError as error:
+        raise BenchmarkError(f"url: expected one such as http://127.0.0.1:8000, found {url!r}: {error}") from error
+    if has_user:
+        raise BenchmarkError("url: expected no user and no password, which would be kept with the figures; set api_key")
 
 
 def stages(concurrency: Sequence[int], rates: Sequence[float], requests: int | None) -> tuple[Stage, ...]:

@@ -354,16 +354,23 @@ def test_stages_that_cannot_be(loads: list[int], requests: int | None) -> None:
         stages(loads, [], requests)
 
 
-def settings(**changes: Any) -> Settings:
+def settings(url: str = "http://127.0.0.1:1", **changes: Any) -> Settings:
     """Settings of a small run."""
     length = Lengths("fixed", 8, 0, 8, 8)
-    return Settings("http://127.0.0.1:1", "m", stages([1], [], 1), length, length, **changes)
+    return Settings(url, "m", stages([1], [], 1), length, length, **changes)
 
 
 @pytest.mark.parametrize("changes", [{"stage_seconds": 0}, {"warmup_requests": -1}, {"extra_body": {"stream": False}}])
 def test_settings_that_cannot_be(changes: dict[str, Any]) -> None:
     with pytest.raises(BenchmarkError, match=next(iter(changes))):
         settings(**changes)
+
+
+@pytest.mark.parametrize("url", ["http://u:s3cret@h:1", "http://u:s3cret@h:99999", "http://h:99999", "http://[::1"])
+def test_urls_that_cannot_be(url: str) -> None:
+    with pytest.raises(BenchmarkError, match="url: expected") as caught:
+        settings(url)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_settings_never_show_the_key() -> None:
