@@ -53,8 +53,9 @@ PLACE = re.compile(
 )
 # Exceptions about a file that they do not name, and the code of a traceback that is not Python's own.
 NAMELESS = re.compile(r"^(?:[\w.]+\.)?(?:JSONDecodeError|UnicodeDecodeError): ")
-# What is logged as an error and harms nobody: vLLM asks the Hub about files that it then finds on the disk.
-HARMLESS = re.compile(r"Error retrieving (?:safetensors|file list): ")
+# What is logged as an error and harms nobody: vLLM asks the Hub about files that it then finds on the disk, and refuses
+# what a client sent.
+HARMLESS = re.compile(r"Error retrieving (?:safetensors|file list): |maximum context length is \d+ tokens")
 # A traceback that begins on the line of the logger that announces it.
 ANNOUNCED = re.compile(r"\bTraceback \(most recent call last\):?$")
 SOURCE = re.compile(r"^\s+File \"\S*/(?:site|dist)-packages/(\S+)\"")
@@ -183,7 +184,7 @@ def _candidates(lines: list[Line]) -> Iterable[Candidate]:
     chained: Candidate | None = None
     for number, line in enumerate(lines):
         if EXCEPTION.match(line.text):
-            if IGNORED.match(_above(lines, number)[0]):
+            if HARMLESS.search(line.text) or IGNORED.match(_above(lines, number)[0]):
                 continue
             text = line.text + (_continuation(lines, number) or _asserted(lines, number) or _reader(lines, number))
             found = Candidate(text, _frames(lines, number), _cause(lines, number))

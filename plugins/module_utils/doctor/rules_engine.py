@@ -526,6 +526,14 @@ MODEL_RULES = (
         "models_verify",
     ),
     sign(
+        "vocabulary_unreachable",
+        r"HarmonyError: .*vocab|openaipublic\.blob\.core",
+        "The model's vocabulary (tiktoken) is no part of its files, and the host cannot fetch it.",
+        "Fetch o200k_base.tiktoken and cl100k_base.tiktoken where there is a way out, and name their folder on this"
+        " host in TIKTOKEN_ENCODINGS_BASE of the model's environment.",
+        "vllm_environment (TIKTOKEN_ENCODINGS_BASE)",
+    ),
+    sign(
         "tokenizer",
         r"DecodeError: .*\(in \S*tokeniz|Can't load tokenizer|No tokenizer file found"
         r"|Failed to load the tokenizer|instantiate the backend tokenizer"
@@ -611,13 +619,6 @@ MODEL_RULES = (
         r"|Unknown (?:tool|reasoning) parser",
         "There is no tool-call or reasoning parser of that name.",
         "Correct tool-call-parser or reasoning-parser in extra_args: the line above says which there are.",
-        "extra_args",
-    ),
-    sign(
-        "tool_calls_off",
-        r"tool choice requires --enable-auto-tool-choice|--enable-auto-tool-choice requires --tool-call-parser",
-        "Clients ask for tool calls, which this instance was not set up for.",
-        "Set enable-auto-tool-choice: true and the model's tool-call-parser in extra_args.",
         "extra_args",
     ),
     sign(
@@ -718,7 +719,7 @@ BUILD_RULES = (
         "package_missing",
         r"(?:ImportError|ModuleNotFoundError): .*(?:pip install|[Pp]lease install|is not installed|not found in your"
         r" environment|Install [\w-]+ (?:to|with)|is required for)"
-        r"|requires installation of \w+",
+        r"|requires installation of \w+|RuntimeError: NIXL is not available",
         "A setting, or the model's own code, wants a Python package that the engine's environment does not have.",
         "Add the package to a lock of your own (vllm_requirements, `uv pip compile --generate-hashes`) and run the role"
         " again; or leave the setting out that wants it.",
@@ -849,5 +850,12 @@ SETTING_RULES = (
         "Correct the setting that the line names: a key of its own in vllm_models, or one in extra_args.",
         "vllm_models, extra_args",
         confidence=LIKELY,
+    ),
+    sign(
+        "tool_calls_off",
+        r"tool choice requires --enable-auto-tool-choice|--enable-auto-tool-choice requires --tool-call-parser",
+        "Clients ask for tool calls, which this instance was not set up for.",
+        "Set enable-auto-tool-choice: true and the model's tool-call-parser in extra_args.",
+        "extra_args",
     ),
 )

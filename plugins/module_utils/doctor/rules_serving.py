@@ -153,7 +153,7 @@ OLLAMA_RULES = (
     sign(
         "ollama_load_failed",
         r"llama_model_load: error loading model|llama_model_load_from_file_impl: failed to load model"
-        r"|panic: unable to load model",
+        r"|unable to load model\b",
         "llama.cpp could not load the model's file.",
         "The line says what it stumbled over. Most often the file is for another version: set ollama_version to a newer"
         " one, then pull the model again.",

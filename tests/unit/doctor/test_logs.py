@@ -263,6 +263,19 @@ def test_what_python_ignored_is_no_cause() -> None:
     )
 
 
+def test_what_a_client_sent_is_no_cause() -> None:
+    prefix = "ERROR 11-24 10:00:00 [serving_chat.py:200]"
+    log = [
+        "INFO:     Application startup complete.",
+        f"{prefix} Error in preprocessing prompt inputs",
+        f"{prefix} Traceback (most recent call last):",
+        f'{prefix}   File "/x/site-packages/vllm/entrypoints/openai/serving_chat.py", line 1, in f',
+        f"{prefix} ValueError: This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.",
+    ]
+    assert diagnose_log(log) == []
+    assert diagnose_log([*log, "RuntimeError: never seen"])[0].evidence == "RuntimeError: never seen"
+
+
 def test_errors_of_a_link_that_are_not_fatal_are_none() -> None:
     line = "NVRM: Xid (PCI:0018:01:00): 145, RLW_RXPIPE {} XC0 i0 Link 13 (0x0409a0c2 0x00000008)"
     assert [finding.code for finding in diagnose_log([line.format("Fatal")])] == ["nvlink_fault"]
