@@ -184,10 +184,11 @@ def _candidates(lines: list[Line]) -> Iterable[Candidate]:
     chained: Candidate | None = None
     for number, line in enumerate(lines):
         if EXCEPTION.match(line.text):
-            if HARMLESS.search(line.text) or IGNORED.match(_above(lines, number)[0]):
+            announced, before = _above(lines, number)
+            if HARMLESS.search(line.text) or IGNORED.match(announced):
                 continue
             text = line.text + (_continuation(lines, number) or _asserted(lines, number) or _reader(lines, number))
-            found = Candidate(text, _frames(lines, number), _cause(lines, number))
+            found = Candidate(text, _frames(lines, number), _cause(announced, before))
             if _chain_goes_on(lines, number):
                 chained = found
                 continue
@@ -215,12 +216,10 @@ def _chain_goes_on(lines: list[Line], number: int) -> bool:
     return any(CHAINED.match(line.text) for line in following)
 
 
-def _cause(lines: list[Line], number: int) -> str:
-    """Return the exception that the traceback which a line ends says it was raised from; nothing where it says none."""
-    announced, text = _above(lines, number)
-    if not CAUSED.match(announced):
-        return ""
-    return text if EXCEPTION.match(text) and not POINTERS.search(text) else ""
+def _cause(announced: str, before: str) -> str:
+    """Return the exception that a traceback was raised from, as the lines above it say; nothing where they say none."""
+    known = CAUSED.match(announced) and EXCEPTION.match(before) and not POINTERS.search(before)
+    return before if known else ""
 
 
 def _above(lines: list[Line], number: int) -> tuple[str, str]:
