@@ -186,7 +186,10 @@ CASES: dict[str, list[Case]] = {
     "GpuMetricsStale": [
         Case(
             always('node_textfile_mtime_seconds{file="/x/llm_gpu.prom"}', 5000),
-            {'node_textfile_mtime_seconds{file="/x/llm_gpu.prom"}': f"0+60x{MINUTES}"},
+            {
+                'node_textfile_mtime_seconds{file="/x/llm_gpu.prom"}': f"0+60x{MINUTES}",
+                **always('node_textfile_mtime_seconds{file="/x/somebody_elses.prom"}', 5000),
+            },
         )
     ],
     "ModelDiskFilling": [
@@ -202,12 +205,25 @@ CASES: dict[str, list[Case]] = {
         Case(always('up{job="node",host="gpu1"}', 0), always('up{job="vllm",host="gpu1"}', 0)),
         Case(always('up{job="gateway",host="gate"}', 0), always('up{job="gateway",host="gate"}', 1)),
     ],
-    "GatewayUnreachable": [Case(always('probe_success{job="door"}', 0), always('probe_success{job="door"}', 1))],
-    "GatewayErrors": [Case(gateway(80, 20), gateway(99, 1))],
+    # A probe of somebody else's job is none of the gateway's.
+    "GatewayUnreachable": [
+        Case(
+            always('probe_success{job="door"}', 0),
+            {**always('probe_success{job="door"}', 1), **always('probe_success{job="theirs"}', 0)},
+        )
+    ],
+    "GatewayErrors": [
+        Case(gateway(80, 20), gateway(99, 1)),
+        # Pages for operators are no models.
+        Case(gateway(80, 20), {key.replace("model-m", "operators"): values for key, values in gateway(80, 20).items()}),
+    ],
     "CertificateEnding": [
         Case(
             always('probe_ssl_earliest_cert_expiry{job="door"}', 10 * 86400),
-            always('probe_ssl_earliest_cert_expiry{job="door"}', 40 * 86400),
+            {
+                **always('probe_ssl_earliest_cert_expiry{job="door"}', 40 * 86400),
+                **always('probe_ssl_earliest_cert_expiry{job="theirs"}', 10 * 86400),
+            },
         )
     ],
     # It is there to fire always.
