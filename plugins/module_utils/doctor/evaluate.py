@@ -29,6 +29,7 @@ DISCOVERY = {"silent_cpu_fallback", "amd_gpu_unsupported", "amd_driver", "driver
 OLLAMA_STARTED = 'msg="server config"'
 FALLBACK_REASON = re.compile(r"^reason: ")
 HAPROXY_CHANGE = re.compile(r"Server (?P<server>\S+) is (?:going )?(?P<state>UP|DOWN)", re.IGNORECASE)
+HAPROXY_WORKER = re.compile(r"New worker (?:#\d+ )?\(\d+\) forked")
 Evidence = Mapping[str, Any]
 
 
@@ -193,9 +194,11 @@ def _since(lines: Sequence[str], mark: str) -> Sequence[str]:
 
 
 def _gateway(unit: Evidence) -> Iterator[Finding]:
-    """Servers whose last change was to DOWN."""
+    """Servers whose last change was to DOWN. A worker that a reload began takes all for up until it sees otherwise."""
     last: dict[str, tuple[str, str]] = {}
     for line in unit.get("log") or []:
+        if HAPROXY_WORKER.search(line):
+            last.clear()
         match = HAPROXY_CHANGE.search(line)
         if match:
             last[match["server"]] = (match["state"].upper(), line)
