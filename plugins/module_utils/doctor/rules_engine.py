@@ -5,6 +5,7 @@ In the order of precedence: what names a cause comes before what names a symptom
 
 from __future__ import annotations
 
+from ..gpu import xid
 from .rule import LIKELY, POSSIBLE, sign
 
 FETCH = "run the role with models_verify=full, which fetches what is missing or broken"
@@ -744,9 +745,9 @@ BUILD_RULES = (
     sign(
         "gpu_illegal_access",
         r"illegal memory access|unspecified launch failure|cudaErrorIllegalAddress|misaligned address"
-        r"|CUDA error: device-side assert|device-side assert triggered|CUBLAS_STATUS_\w+"
-        r"|Xid \([^)]*\): (?:13|31|43|45|68)\b"
-        r"|HSA_STATUS_ERROR_EXCEPTION|Memory access fault by GPU|amdgpu: \[\w+\] page fault"
+        r"|CUDA error: device-side assert|device-side assert triggered|CUBLAS_STATUS_\w+|"
+        + xid.pattern("application")
+        + r"|HSA_STATUS_ERROR_EXCEPTION|Memory access fault by GPU|amdgpu: \[\w+\] page fault"
         r"|CUDA error: invalid argument|CUDA error \([^)]*\): ",
         "A computation on the GPU failed: a defect of the engine's kernels, of the checkpoint, or of the card.",
         "Set enforce_eager: true, or another version; with CUDA_LAUNCH_BLOCKING=1 the log names the place. If other"

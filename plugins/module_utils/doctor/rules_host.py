@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
+from ..gpu import xid
 from .rule import LIKELY, WARNING, sign
 
 RESET = "Stop what uses the GPU and reset it (`nvidia-smi --gpu-reset`) or reboot"
-
-
-def xid(numbers: str) -> str:
-    """Return what a line with one of these Xid errors looks like; a later error may name the one that caused it."""
-    return rf"(?:Xid \([^)]*\): |caused by previous Xid )(?:{numbers})\b"
-
 
 # What a driver reports of its cards comes before what programs say that lost them.
 GPU_RULES = (
@@ -72,7 +67,7 @@ GPU_RULES = (
     ),
     sign(
         "gpu_lost",
-        r"fallen off the bus|GPU is lost|NVRM: GPU .* is lost|Xid \([^)]*\): 79\b|NVML_ERROR_GPU_IS_LOST"
+        xid.pattern("lost") + r"|fallen off the bus|GPU is lost|NVRM: GPU .* is lost|NVML_ERROR_GPU_IS_LOST"
         r"|Unable to determine the device handle for GPU"
         r"|nvidia \S+: Unable to change power state from D3\w+ to D0, device inaccessible",
         "A GPU has fallen off the PCI bus (Xid 79): power, heat, seating, or a defect.",
@@ -80,15 +75,15 @@ GPU_RULES = (
     ),
     sign(
         "gpu_memory_fault",
-        xid("48|63|64|92|94|95|140|156|157|160|161|171|172") + r"|uncorrectable ECC error"
+        xid.pattern("memory") + r"|uncorrectable ECC error"
         r"|cudaErrorECCUncorrectable|CUDA_ERROR_ECC_UNCORRECTABLE|row remapp(?:ing|er) fail"
         r"|uncorrectable memory error|DBE \(double bit error\)",
-        "The GPU's memory has errors that ECC could not correct (Xid 48, 63, 64, 92, 94 or 95).",
+        "The GPU's memory has errors that ECC could not correct (Xid 48, 63, 64, 92, 94, 95 and their like).",
         f"{RESET}, so that spare rows take over; if it stays (`nvidia-smi -q -d ROW_REMAPPER`), replace the card.",
     ),
     sign(
         "gpu_firmware",
-        xid("8|38|46|59|61|62|109|119|120|122|123|143|154|158") + r"|GSP RPC timeout"
+        xid.pattern("firmware") + r"|recovery action changed from .* to 0x[1-9]|GSP RPC timeout"
         r"|GPU\d+ _issueRpcAndWait: rpcSendMessage failed|GspRmFree failed"
         r"|Timeout (?:after \d+s )?(?:of )?waiting for RPC (?:response )?from GSP|Cannot initialize GSP firmware",
         "The GPU's firmware (GSP, or its own microcontrollers) stopped answering.",
@@ -96,15 +91,14 @@ GPU_RULES = (
     ),
     sign(
         "nvlink_fault",
-        xid("74|110|136|137|144|145|146|147|148|149|150|155|173")
-        + r"(?!, \S+ Nonfatal)|SXid \([^)]*\)|NVLink.*(?:fatal|error|inactive|down)"
+        xid.pattern("link") + r"(?!, \S+ Nonfatal)|SXid \([^)]*\)|NVLink.*(?:fatal|error|inactive|down)"
         r"|cudaErrorNvlinkUncorrectable|CUDA_ERROR_NVLINK_UNCORRECTABLE|uncorrectable NVLink error",
         "A link between GPUs (NVLink, NVSwitch) fails.",
         f"{RESET}. Look at `nvidia-smi nvlink --errorcounters`; a link that fails again means hardware.",
     ),
     sign(
         "gpu_bus_fault",
-        xid("16|32|42|54|56|57|58|69|121|151|167")
+        xid.pattern("bus")
         + r"|NVRM: BAR\d+ is 0M|PCI I/O region assigned to your NVIDIA device is invalid|AER: .*(?:nvidia|Uncorrect)"
         r"|PCIe Bus Error: severity=Uncorrect|insufficient.* power cables"
         r"|does not have the necessary power cables",
@@ -117,6 +111,15 @@ GPU_RULES = (
         r"requires use of (?:the )?NVIDIA open kernel modules",
         "This card needs NVIDIA's open kernel modules, and the proprietary ones are loaded.",
         "Install the open flavour of the same driver version (nvidia-driver-…-open) and reboot.",
+    ),
+    sign(
+        "vgpu",
+        r"nvidia-gridd\S*: .*(?:[Ll]icense\b.*(?:not|fail|expired|denied)|(?:[Ff]ail|[Uu]nable|[Ii]nvalid).*[Ll]icense)"
+        r"|Xid \([^)]*\): 78\b",
+        "The card is a virtual one (vGPU) that has no licence, or that its host could not start.",
+        "`nvidia-smi -q` shows the licence, /etc/nvidia/gridd.conf names its server; the drivers of guest and vGPU host"
+        " have to be of the same release.",
+        confidence=LIKELY,
     ),
     sign(
         "gpu_init_failed",

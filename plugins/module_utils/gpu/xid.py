@@ -11,13 +11,20 @@ from dataclasses import dataclass
 from .kernel_log import parse_xids
 
 # NVIDIA's catalogue of Xid errors, by what is to be done: nothing but mend the program; look at the memory; at the
-# links; at the seat, the power and the card; at driver and firmware.
+# links; at the card, its seat and its power, for one that is gone as for one that is ill connected; reset the card, and
+# look at driver and firmware.
 _CLASSES: dict[str, frozenset[int]] = {
-    "application": frozenset((13, 31, 43, 45, 68, 69, 109)),
-    "memory": frozenset((48, 63, 64, 92, 94, 95, 140, 160)),
-    "link": frozenset((74, 136, 137, 144, 145, 146, 147, 148, 149, 150, 155)),
-    "lost": frozenset((54, 79, 151)),
-    "firmware": frozenset((38, 61, 62, 119, 120, 143)),
+    "application": frozenset(
+        (
+            *(8, 11, 13, 25, 31, 37, *range(39, 42), 43, 45, 60, *range(68, 73), *range(75, 78), 80, *range(82, 87)),
+            *(88, 89, *range(96, 106), *range(126, 136), 137, 139, 141, 142),
+        )
+    ),
+    "memory": frozenset((48, 57, 58, 63, 64, 92, 94, 95, 140, 156, 157, 160, 161, 168, 171, 172)),
+    "link": frozenset((74, 136, *range(144, 151), 155, 173)),
+    "lost": frozenset((79,)),
+    "bus": frozenset((32, 54, 167)),
+    "firmware": frozenset((38, 46, 59, 61, 62, 109, 110, 119, 120, 122, 123, 143, 151, 158)),
 }
 OTHER = "other"
 # NVLink reports what it mended itself, too.
@@ -40,6 +47,12 @@ class XidCount:
 def kind(number: int) -> str:
     """Return the class of an Xid number."""
     return next((name for name, numbers in _CLASSES.items() if number in numbers), OTHER)
+
+
+def pattern(kind: str) -> str:
+    """Return a regular expression for lines with an error of a class; a later error may name the one that caused it."""
+    numbers = "|".join(map(str, sorted(_CLASSES[kind])))
+    return rf"(?:Xid \([^)]*\): |caused by previous Xid )(?:{numbers})\b"
 
 
 def count(records: str) -> tuple[XidCount, ...]:
