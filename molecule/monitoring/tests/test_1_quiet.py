@@ -63,6 +63,7 @@ def test_exporter_of_ollama_is_nobody(engine: Any) -> None:
         ("wrong", "/prometheus/", 401),
         ("former-0123456789abcdefghijklmnopqrstuv", "/prometheus/", 401),
         (KEY, "/prometheus/", 401),
+        (OPERATOR_KEY, "/", 302),
         (OPERATOR_KEY, "/prometheus/-/ready", 200),
         (OPERATOR_KEY, "/prometheus/api/v1/query?query=up", 200),
         (OPERATOR_KEY, "/alertmanager/api/v2/status", 200),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from ..openai.client import END_OF_STREAM, error_message, shown
 from ..openai.sse import EventStream
 
 MAX_ERROR_BYTES = 1 << 14
+# What a stream begins with that was cut before the end of its first event.
+EVENT_FIELD = re.compile(rb"\s*(?:data|event|id|retry)?:")
 
 
 class Reply:
@@ -39,7 +42,9 @@ class Reply:
 
     def refusal(self) -> str:
         """Return what a server said that answered with another status than 200, or with no stream of events."""
-        return "" if self._streams else shown(error_message(self._beginning.decode("utf-8", "replace")))
+        if self._streams or (self.status == 200 and EVENT_FIELD.match(self._beginning)):
+            return ""
+        return shown(error_message(self._beginning.decode("utf-8", "replace")))
 
     def _event(self, data: str, at_seconds: float) -> None:
         if data == END_OF_STREAM:

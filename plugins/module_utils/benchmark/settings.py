@@ -137,14 +137,13 @@ class Settings:
 
 def _check_url(url: str) -> None:
     """Raise BenchmarkError for a URL that would be kept with a password in it, or has no port that there can be."""
+    # Before anything can complain of the URL and show it.
+    if "@" in url.partition("//")[2].partition("/")[0]:
+        raise BenchmarkError("url: expected no user and no password, which would be kept with the figures; set api_key")
     try:
-        parts = urlsplit(url)
-        has_user = "@" in parts.netloc
-        _port = None if has_user else parts.port
+        _port = urlsplit(url).port
     except ValueError as error:
         raise BenchmarkError(f"url: expected one such as http://127.0.0.1:8000, found {url!r}: {error}") from error
-    if has_user:
-        raise BenchmarkError("url: expected no user and no password, which would be kept with the figures; set api_key")
 
 
 def stages(concurrency: Sequence[int], rates: Sequence[float], requests: int | None) -> tuple[Stage, ...]:

@@ -29,7 +29,7 @@ DISCOVERY = {"silent_cpu_fallback", "amd_gpu_unsupported", "amd_driver", "driver
 OLLAMA_STARTED = 'msg="server config"'
 FALLBACK_REASON = re.compile(r"^reason: ")
 HAPROXY_CHANGE = re.compile(r"Server (?P<server>\S+) is (?:going )?(?P<state>UP|DOWN)", re.IGNORECASE)
-HAPROXY_WORKER = re.compile(r"New worker (?:#\d+ )?\(\d+\) forked")
+HAPROXY_WORKER = re.compile(r"New worker (?:#\d+ )?\(\d+\) forked|Initializing new worker \(\d+\)")
 Evidence = Mapping[str, Any]
 
 

@@ -56,12 +56,15 @@ NAMELESS = re.compile(r"^(?:[\w.]+\.)?(?:JSONDecodeError|UnicodeDecodeError): ")
 # What is logged as an error and harms nobody: vLLM asks the Hub about files that it then finds on the disk, and refuses
 # what a client sent.
 HARMLESS = re.compile(r"Error retrieving (?:safetensors|file list): |maximum context length is \d+ tokens")
+# Levels of what is no failure in a logger's own eyes.
+QUIET = {"INFO", "WARNING", "DEBUG"}
 # A traceback that begins on the line of the logger that announces it.
 ANNOUNCED = re.compile(r"\bTraceback \(most recent call last\):?$")
 SOURCE = re.compile(r"^\s+File \"\S*/(?:site|dist)-packages/(\S+)\"")
 OUTSIDE = re.compile(
     r"oom-kill|OOM killer|Out of memory: Killed|status=2\d\d/[A-Z]+|code=(?:killed|dumped)|Segmentation fault"
-    r"|terminate called|cannot find -l|NVML: |^NCCL |\bNCCL WARN |NVRM: (?!loading |.*\bNonfatal\b)|Bus error|Killed$"
+    r"|terminate called|cannot find -l|NVML: |^NCCL |\b(?:nvls\.cc:\d+ NCCL WARN|NCCL WARN Call to ibv_)"
+    r"|NVRM: (?!loading |.*\bNonfatal\b)|Bus error|Killed$"
     r"|No space left on device"
     r"|^Value error, |^Duplicate GPU|no socket interface found|^nvcc fatal|fatal error: |rocBLAS error: "
     r"|: error loading model: "
@@ -164,8 +167,7 @@ def _known(texts: Iterable[str], rules: Sequence[Rule]) -> Decision | None:
 
 def _plain(lines: list[Line]) -> list[str]:
     """Return the lines outside of tracebacks that no logger calls harmless."""
-    harmless = {"INFO", "WARNING", "DEBUG"}
-    outside = (line.text for line in lines if line.level not in harmless and not FRAME.match(line.text))
+    outside = (line.text for line in lines if line.level not in QUIET and not FRAME.match(line.text))
     return [text for text in outside if not HARMLESS.search(text)]
 
 
@@ -183,7 +185,7 @@ def _candidates(lines: list[Line]) -> Iterable[Candidate]:
     """
     chained: Candidate | None = None
     for number, line in enumerate(lines):
-        if EXCEPTION.match(line.text):
+        if EXCEPTION.match(line.text) and line.level not in QUIET:
             announced, before = _above(lines, number)
             if HARMLESS.search(line.text) or IGNORED.match(announced):
                 continue
@@ -231,7 +233,7 @@ def _above(lines: list[Line], number: int) -> tuple[str, str]:
 
 def _speaks_for_itself(line: Line) -> bool:
     """Tell whether a line outside of any traceback names a failure: systemd's, the kernel's, the linker's."""
-    if FRAME.match(line.text) or line.level in {"INFO", "WARNING", "DEBUG"}:
+    if FRAME.match(line.text) or line.level in QUIET:
         return False
     if HARMLESS.search(line.text) or ANNOUNCED.search(line.text):
         return False

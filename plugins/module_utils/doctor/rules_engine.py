@@ -731,7 +731,7 @@ BUILD_RULES = (
         r"cannot open shared object file|undefined symbol|ImportError|ModuleNotFoundError"
         r"|version `GLIBC\S*' not found|numpy\.dtype size changed|DistributionNotFound"
         r"|module '(?:torch|transformers|triton|flashinfer|numpy)[\w.]*' has no attribute"
-        r"|^TypeError: [\w.]+\(\) got an unexpected keyword argument"
+        r"|^TypeError: (?:\w+\.__init__|resolve_chat_template_content_format)\(\) got an unexpected keyword argument"
         r"|operator torchvision::nms does not exist|_OpNamespace|compiled using NumPy 1"
         r"|Tokenizer\w*'? (?:object )?has no attribute"
         r"|PackageNotFoundError|is already used by a Transformers config"

@@ -83,10 +83,10 @@ GPU_RULES = (
     ),
     sign(
         "gpu_firmware",
-        xid.pattern("firmware") + r"|recovery action changed from .* to 0x[1-9]|GSP RPC timeout"
+        xid.pattern("firmware") + r"|GSP RPC timeout"
         r"|GPU\d+ _issueRpcAndWait: rpcSendMessage failed|GspRmFree failed"
         r"|Timeout (?:after \d+s )?(?:of )?waiting for RPC (?:response )?from GSP|Cannot initialize GSP firmware",
-        "The GPU's firmware (GSP, or its own microcontrollers) stopped answering.",
+        "The GPU, or its firmware (GSP, microcontrollers), stopped answering.",
         f"{RESET}; newer driver branches mend several causes of this.",
     ),
     sign(
@@ -105,6 +105,12 @@ GPU_RULES = (
         "The GPU or its PCIe connection reports a hardware error.",
         f"{RESET}; if it repeats, check seating, risers, power and firmware of the machine, then replace the card.",
         confidence=LIKELY,
+    ),
+    sign(
+        "gpu_recovery",
+        r"recovery action changed from .* to 0x[1-9]",
+        "The driver asks for a reset of the GPU, or for a reboot (Xid 154).",
+        f"{RESET}, as the line asks; the Xid errors before it say why.",
     ),
     sign(
         "open_module_required",
@@ -144,7 +150,7 @@ GPU_RULES = (
         r"|modprobe: (?:FATAL|ERROR):.*nvidia|NVML_ERROR_DRIVER_NOT_LOADED|Driver Not Loaded"
         r"|NVRM: No NVIDIA (?:GPU found|devices probed)|Bad return status for module build on kernel|NVRM:.*nouveau"
         r"|found no NVIDIA driver on your system|nvidia[\w-]*: (?:disagrees about version of symbol|Unknown symbol"
-        r"|version magic)|Unable to load the kernel module 'nvidia|NVRM: The NVIDIA probe routine was not called"
+        r"|version magic)|Unable to load the kernel module 'nvidia"
         r"|nvidia-container-cli: \w+ error: (?:driver error|nvml error: unknown)",
         "The NVIDIA driver is not loaded for the kernel that runs.",
         "Install the driver for the running kernel (`dkms status` says whether the module was built), then reboot.",

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 # What collectors of containers' logs put first: «vllm-1  | », «[vllm] | »,
 # «INFO 2025-11-19T20:16:36.09Z [resource…: vllm] ».
@@ -26,6 +27,8 @@ STAMP = re.compile(
 )
 # What collectors put a line into: Docker's json-file, journalctl -o json, loggers that write JSON.
 WRAPPINGS = ("log", "MESSAGE", "message", "msg")
+LEVELS = ("level", "levelname", "severity")
+HARMLESS_LEVELS = {"TRACE", "DEBUG", "INFO", "NOTICE", "WARN", "WARNING"}
 # What its own monitoring (RAS) warns of harms nobody.
 NCCL_TALK = re.compile(r"\bNCCL (?:INFO|TRACE)\b|\bras/\w+\.cc:\d+ NCCL WARN\b")
 RANK = re.compile(r"^\[rank\d+\]:(?:\[[A-Z]\d[^\]]*\])? ?")  # of torch.distributed
@@ -71,6 +74,17 @@ def _wrapped(line: str) -> list[str]:
         record = json.loads(line)
     except ValueError:
         return [line]
-    texts = (record.get(name) for name in WRAPPINGS) if isinstance(record, dict) else ()
-    found = next((text for text in texts if isinstance(text, str)), None)
-    return [line] if found is None else found.splitlines()
+    fields = record if isinstance(record, dict) else {}
+    found = next((text for text in map(_text, map(fields.get, WRAPPINGS)) if text is not None), None)
+    if found is None:
+        return [line]
+    harmless = any(str(fields.get(name)).upper() in HARMLESS_LEVELS for name in LEVELS)
+    # As an engine's own logger would write it; what it says counts, not when.
+    return [f"INFO 01-01 00:00:00 [json:1] {text}" if harmless else text for text in found.splitlines()]
+
+
+def _text(value: Any) -> str | None:
+    """Return a message; journalctl gives one with colours in it as a list of bytes."""
+    if isinstance(value, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in value):
+        return bytes(value).decode("utf-8", "replace")
+    return value if isinstance(value, str) else None

@@ -25,6 +25,8 @@ _CLASSES: dict[str, frozenset[int]] = {
     "lost": frozenset((79,)),
     "bus": frozenset((32, 54, 167)),
     "firmware": frozenset((38, 46, 59, 61, 62, 109, 110, 119, 120, 122, 123, 143, 151, 158)),
+    # What was tried, mended or decided; another error says why, if there is one.
+    "information": frozenset((106, 107, 121, 154, 162)),
 }
 OTHER = "other"
 # NVLink reports what it mended itself, too.

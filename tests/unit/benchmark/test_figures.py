@@ -366,7 +366,9 @@ def test_settings_that_cannot_be(changes: dict[str, Any]) -> None:
         settings(**changes)
 
 
-@pytest.mark.parametrize("url", ["http://u:s3cret@h:1", "http://u:s3cret@h:99999", "http://h:99999", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["http://u:s3cret@h:1", "http://u:s3cret@h:99999", "http://h:99999", "http://[::1", "http://u:s3cret@[::1"]
+)
 def test_urls_that_cannot_be(url: str) -> None:
     with pytest.raises(BenchmarkError, match="url: expected") as caught:
         settings(url)
@@ -444,6 +446,14 @@ def test_what_is_no_stream_is_said() -> None:
     cut = Reply()
     cut.take(200, event('{"choices":[{"delta":{"content":"a"}}]}'), 0.0)
     assert verdict(200, cut)[0] == "cut"
+
+
+@pytest.mark.parametrize("beginning", [b'data: {"choices": [{"del', b": ping\n\n", b"event: mess"])
+def test_a_stream_that_is_cut_in_its_first_event_is_cut(beginning: bytes) -> None:
+    reply = Reply()
+    reply.take(200, beginning, 0.0)
+    kind, _message = verdict(200, reply)
+    assert kind == "cut"
 
 
 def test_pieces_of_many_tokens_are_a_caveat() -> None:

@@ -128,8 +128,10 @@ def test_a_backend_that_came_back_is_no_finding() -> None:
     assert [(f.code, f.subject) for f in evaluate(host(gateway))] == [("backend_down", "haproxy.service a/g2")]
 
 
-def test_a_backend_that_was_down_before_a_reload_is_no_finding() -> None:
-    log = ["Server a/g1 is DOWN", "[NOTICE]   (1441) : New worker (2441) forked", "Server b/g1 is DOWN"]
+# As HAProxy says it before 3.1, and since.
+@pytest.mark.parametrize("began", ["New worker (2441) forked", "Initializing new worker (2441)"])
+def test_a_backend_that_was_down_before_a_reload_is_no_finding(began: str) -> None:
+    log = ["Server a/g1 is DOWN", f"[NOTICE]   (1441) : {began}", "Server b/g1 is DOWN"]
     gateway = unit(name="haproxy.service", engine="gateway", model={}, log=log)
     assert [f.subject for f in evaluate(host(gateway))] == ["haproxy.service b/g1"]
 

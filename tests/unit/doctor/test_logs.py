@@ -400,3 +400,30 @@ def test_a_real_healthy_log_has_no_finding(name: str) -> None:
 )
 def test_a_healthy_log_has_no_finding(lines: list[str]) -> None:
     assert diagnose_log(lines) == []
+
+
+def test_a_collectors_line_keeps_the_harmlessness_of_its_level() -> None:
+    said = "ImportError: cannot import name 'x' from 'y'"
+    assert diagnose_log([json.dumps({"level": "WARNING", "message": said})]) == []
+    assert diagnose_log([json.dumps({"level": "ERROR", "message": said})])[0].code == "library_missing"
+
+
+def test_a_line_with_colours_is_a_list_of_bytes_in_the_journal() -> None:
+    said = "\x1b[31mImportError: cannot import name 'x' from 'y'\x1b[0m"
+    assert diagnose_log([json.dumps({"MESSAGE": list(said.encode())})])[0].code == "library_missing"
+
+
+def test_a_peer_that_lost_its_connection_is_not_the_cause() -> None:
+    log = [
+        "(Worker pid=7) ERROR 11-24 10:00:00 [core.py:1] torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:",
+        "gpu1:71:99 [1] misc/socket.cc:50 NCCL WARN socketProgress: Connection closed by remote peer gpu1<41234>",
+    ]
+    assert diagnose_log(log)[0].code == "compile_failed"
+
+
+def test_the_fault_comes_before_the_drivers_advice_about_it() -> None:
+    log = [
+        "NVRM: Xid (PCI:0000:dc:00): 149, NETIR_LINK_EVT Fatal XC0 i0 Link 11 (0x0)",
+        "NVRM: Xid (PCI:0000:dc:00): 154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)",
+    ]
+    assert diagnose_log(log)[0].code == "nvlink_fault"

@@ -139,7 +139,15 @@ def test_errors_of_links_that_are_not_fatal_wake_nobody() -> None:
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(13, "application"), (38, "firmware"), (79, "lost"), (94, "memory"), (136, "link"), (9, "other")],
+    [
+        (13, "application"),
+        (38, "firmware"),
+        (79, "lost"),
+        (94, "memory"),
+        (136, "link"),
+        (154, "information"),
+        (9, "other"),
+    ],
 )
 def test_xid_errors_have_the_class_that_says_what_to_do(number: int, kind: str) -> None:
     assert xid.kind(number) == kind
