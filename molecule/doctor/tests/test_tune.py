@@ -56,6 +56,7 @@ def test_what_was_chosen_is_served_and_written(tmp_path: Path, fallback: Any) ->
     assert written.exists() or "The plan stays" in done.stdout
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("value", ["none"])
 def test_settings_that_are_refused_are_a_result_and_no_more(tmp_path: Path, fallback: Any, value: str) -> None:
     done = tune(

@@ -131,6 +131,7 @@ def test_one_goes_back_by_hand(host, play, models, lives, ask):
     assert not host.file("/run/llm-serving/lock").exists
 
 
+@pytest.mark.deep
 def test_the_better_setting_is_found_and_served(host, play, lives, tmp_path):
     """Of four at a time, an engine that takes one at a time keeps three waiting."""
     before = lives()

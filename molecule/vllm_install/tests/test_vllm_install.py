@@ -78,7 +78,10 @@ def install(**environment):
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("gone", "cause"), [("index", "Connection refused"), ("names", "dns error")])
+@pytest.mark.parametrize(
+    ("gone", "cause"),
+    [("index", "Connection refused"), pytest.param("names", "dns error", marks=pytest.mark.deep)],
+)
 def test_an_installation_that_the_network_stops_is_finished_by_the_next_run(host, gone, cause):
     """The engine serves meanwhile, and is not restarted afterwards."""
     (folder,) = host.check_output(f"ls -d {ENGINE}/lib/python3*/site-packages/{PACKAGE}").split()
