@@ -247,8 +247,9 @@ def verdict(status: int, reply: Reply) -> tuple[str | None, str]:
     if reply.error:
         return "error", reply.error
     if not reply.done and not reply.finish_reason:
-        if reply.refusal():
-            return "protocol", f"expected a stream of events, found {reply.refusal()!r}"
+        refusal = reply.refusal()
+        if refusal:
+            return "protocol", f"expected a stream of events, found {refusal!r}"
         return "cut", "expected the stream to end with [DONE] or a finish_reason, found its end before"
     if not reply.times and not reply.output_tokens:
         return "empty", "expected text, found an answer without any"

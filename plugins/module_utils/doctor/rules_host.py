@@ -91,7 +91,7 @@ GPU_RULES = (
     ),
     sign(
         "nvlink_fault",
-        xid.pattern("link") + r"(?!, \S+ Nonfatal)|SXid \([^)]*\)|NVLink.*(?:fatal|error|inactive|down)"
+        xid.pattern("link") + r"|SXid \([^)]*\)|NVLink.*(?:fatal|error|inactive|down)"
         r"|cudaErrorNvlinkUncorrectable|CUDA_ERROR_NVLINK_UNCORRECTABLE|uncorrectable NVLink error",
         "A link between GPUs (NVLink, NVSwitch) fails.",
         f"{RESET}. Look at `nvidia-smi nvlink --errorcounters`; a link that fails again means hardware.",

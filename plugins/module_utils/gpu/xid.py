@@ -52,9 +52,12 @@ def kind(number: int) -> str:
 
 
 def pattern(kind: str) -> str:
-    """Return a regular expression for lines with an error of a class; a later error may name the one that caused it."""
+    """Return a regular expression for lines with an error of a class; a later error may name the one that caused it.
+
+    Those that are not fatal are left out, as by count().
+    """
     numbers = "|".join(map(str, sorted(_CLASSES[kind])))
-    return rf"(?:Xid \([^)]*\): |caused by previous Xid )(?:{numbers})\b"
+    return rf"(?:Xid \([^)]*\): |caused by previous Xid )(?:{numbers})\b(?!, \S+ Nonfatal)"
 
 
 def count(records: str) -> tuple[XidCount, ...]:
