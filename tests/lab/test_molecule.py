@@ -34,7 +34,7 @@ def test_mark(host):
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """As much of a checkout as a scenario needs."""
-    for part in ("tools/testhost", "tools/testhostlib", "molecule/shared", ".config/molecule"):
+    for part in ("tools/testhost", "tools/testhostlib", "molecule/common", ".config/molecule"):
         source, target = ROOT / part, tmp_path / part
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, target)
@@ -43,7 +43,7 @@ def checkout(tmp_path: Path) -> Path:
     (scenario / "tests").mkdir()
     (scenario / "molecule.yml").write_text("{}\n")
     (scenario / "inventory/hosts.yml").write_text("all: {hosts: {probe: {}}}\n")
-    (scenario / "inventory/lab").symlink_to("../../shared/lab")
+    (scenario / "inventory/lab").symlink_to("../../common/lab")
     # Molecule takes .config/molecule/config.yml from the root of a repository.
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     return tmp_path
