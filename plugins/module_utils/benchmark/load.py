@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 from typing import Any
 
+from ..support.certificates import certificate_remedy
 from .errors import BenchmarkError
 from .lengths import Lengths
 from .numbers import percentile
@@ -33,7 +34,6 @@ SPARE_FILES = 128
 OVERLOAD = ("http_429", "http_503")
 REMEDIES = {
     "connect": "check that the server runs and that url names it as seen from the host that sends the requests",
-    "certificate": "set ca_path to the certificate of the authority that signed it",
     "http_401": "set api_key",
     "http_403": "set api_key to a key that may use this model",
     "http_404": "check model and endpoint",
@@ -42,6 +42,7 @@ REMEDIES = {
     **dict.fromkeys(("http_301", "http_302", "http_307", "http_308"), "set url to where the server redirects to"),
     "timeout": "set request_timeout_seconds higher",
 }
+TRUST = "set ca_path to the certificate of the authority that signed it"
 
 
 @dataclass
@@ -281,8 +282,10 @@ def explain(record: Record) -> str:
     """Return a failure with what to do about it."""
     kind = record.failure or ""
     what = f"expected status 200, found {record.status}" if kind.startswith("http_") else kind
-    remedy = REMEDIES.get("certificate" if "CERTIFICATE_VERIFY_FAILED" in record.message else kind)
-    return what + (f": {record.message}" if record.message else "") + (f"; {remedy}" if remedy else "")
+    refused = "CERTIFICATE_VERIFY_FAILED" in record.message
+    remedy = certificate_remedy(record.message, TRUST) if refused else REMEDIES.get(kind, "")
+    said = f": {record.message}" if record.message else ""
+    return what + said + (f"; {remedy[0].lower()}{remedy[1:]}" if remedy else "")
 
 
 async def _all(tasks: Sequence[asyncio.Future[None]], give_up: asyncio.Event) -> None:

@@ -203,13 +203,18 @@ def _candidates(lines: list[Line]) -> Iterable[Candidate]:
 def _frames(lines: list[Line], number: int) -> list[str]:
     """Return the frames of the traceback that a line ends, as «PATH in FUNCTION», outermost first."""
     frames: list[str] = []
-    for line in reversed(lines[:number]):
+    for line in _upwards(lines, number):
         if line.process != lines[number].process or not FRAME.match(line.text):
             break
         found = PLACE.match(line.text)
         if found:
             frames.append(found["path"] + (found["function"] or "").lstrip(","))
     return frames[::-1]
+
+
+def _upwards(lines: list[Line], number: int) -> Iterable[Line]:
+    """Return the lines above one, the nearest first; no copy, since a crash loop's log has thousands of exceptions."""
+    return (lines[above] for above in range(number - 1, -1, -1))
 
 
 def _chain_goes_on(lines: list[Line], number: int) -> bool:
@@ -226,7 +231,7 @@ def _cause(announced: str, before: str) -> str:
 
 def _above(lines: list[Line], number: int) -> tuple[str, str]:
     """Return the two lines that its process wrote before the traceback which a line ends, the nearer one first."""
-    own = (line.text for line in reversed(lines[:number]) if line.process == lines[number].process)
+    own = (line.text for line in _upwards(lines, number) if line.process == lines[number].process)
     above = (text for text in dropwhile(lambda text: not text.strip() or FRAME.match(text), own) if text.strip())
     return next(above, ""), next(above, "")
 
@@ -260,7 +265,7 @@ def _reader(lines: list[Line], number: int) -> str:
     first = lines[number]
     if not NAMELESS.match(first.text):
         return ""
-    for line in reversed(lines[:number]):
+    for line in _upwards(lines, number):
         found = SOURCE.match(line.text)
         if found and line.process == first.process:
             return f" (in {found[1]})"
@@ -280,7 +285,7 @@ def _asserted(lines: list[Line], number: int) -> str:
     first = lines[number]
     if ":" in first.text or not number:
         return ""
-    earlier = (line for line in reversed(lines[:number]) if line.process == first.process)
+    earlier = (line for line in _upwards(lines, number) if line.process == first.process)
     code = next((line.text.strip() for line in earlier if not set(line.text.strip()) <= set("^~ ")), "")
     return f" ({code})" if code and not code.startswith(("File ", "Traceback")) else ""
 

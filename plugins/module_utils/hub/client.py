@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
-from .certificates import certificate_remedy
+from ..support.certificates import certificate_remedy
 from .digests import GIT_SHA1, SHA256, Digest
 from .errors import (
     AccessDeniedError,

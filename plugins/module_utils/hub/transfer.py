@@ -18,7 +18,7 @@ import time
 import urllib.error
 from typing import TYPE_CHECKING, BinaryIO
 
-from .certificates import certificate_remedy
+from ..support.certificates import certificate_remedy
 from .digests import Digest, feed, hasher
 from .errors import (
     AccessDeniedError,

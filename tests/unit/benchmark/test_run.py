@@ -145,6 +145,8 @@ def test_nothing_is_measured_where_nobody_answers() -> None:
 def test_a_certificate_that_is_not_trusted_names_the_setting() -> None:
     said = explain(Record(0, 0, 0, 0, failure="connect", message="[SSL: CERTIFICATE_VERIFY_FAILED] unable to get …"))
     assert said.endswith("; set ca_path to the certificate of the authority that signed it")
+    late = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired (_ssl.c:1000)"
+    assert "; set the host's clock" in explain(Record(0, 0, 0, 0, failure="connect", message=late))
     assert "check that the server runs" in explain(Record(0, 0, 0, 0, failure="connect", message="refused"))
 
 

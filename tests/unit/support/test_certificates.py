@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from ansible_collections.llm.serving.plugins.module_utils.hub.certificates import certificate_remedy
+from ansible_collections.llm.serving.plugins.module_utils.support.certificates import certificate_remedy
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -63,7 +63,7 @@ def refusal(url: str, authority: Path | None) -> str:
 @pytest.mark.parametrize(("begin", "end"), [(-2 * DAY, -DAY), (DAY, 2 * DAY)], ids=["expired", "not yet valid"])
 def test_a_certificate_of_another_time_asks_for_the_clock(served: Served, begin: timedelta, end: timedelta) -> None:
     url, authority = served(begin, end)
-    assert certificate_remedy(refusal(url, authority), lambda: 86400.0) == (
+    assert certificate_remedy(refusal(url, authority), clock=lambda: 86400.0) == (
         "Set the host's clock, which says 1970-01-02 00:00Z; if it is right, have the certificate renewed."
     )
 
@@ -71,3 +71,4 @@ def test_a_certificate_of_another_time_asks_for_the_clock(served: Served, begin:
 def test_an_unknown_authority_is_to_be_added(served: Served) -> None:
     url, _authority = served(-DAY, DAY)
     assert certificate_remedy(refusal(url, None)) == "Add its authority to the host's trust store."
+    assert certificate_remedy(refusal(url, None), "set ca_path") == "set ca_path"

@@ -13,9 +13,16 @@ from collections.abc import Callable
 _OF_ANOTHER_TIME = re.compile(r"certificate (?:has expired|is not yet valid)")
 
 
-def certificate_remedy(refusal: str, clock: Callable[[], float] = time.time) -> str:
-    """Return what to do about this refusal; more often than a certificate it is the host's clock that is wrong."""
+def certificate_remedy(
+    refusal: str,
+    otherwise: str = "Add its authority to the host's trust store.",
+    clock: Callable[[], float] = time.time,
+) -> str:
+    """Return what to do about this refusal: `otherwise`, unless it is about time.
+
+    Then it is more often the host's clock that is wrong than the certificate.
+    """
     if not _OF_ANOTHER_TIME.search(refusal):
-        return "Add its authority to the host's trust store."
+        return otherwise
     now = time.strftime("%Y-%m-%d %H:%MZ", time.gmtime(clock()))
     return f"Set the host's clock, which says {now}; if it is right, have the certificate renewed."
