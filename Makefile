@@ -1,6 +1,6 @@
 # make setup   the control node's tools in .venv, from the lock
 # make demo    one throwaway host on this machine serves a tiny model and answers a chat
-# make test    lint, sanity, unit tests, every scenario but faults and multihost (tools/run_tests faults multihost)
+# make test    lint, sanity, unit tests, every scenario but those run by name (tools/run_tests faults multihost image)
 # make docs    the documentation's site, in build/docs/html
 # The distribution's own Python where it is new enough: one built by hand is often built without optimization.
 PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo python3)

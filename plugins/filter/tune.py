@@ -18,7 +18,6 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "tune_candidates": choose.candidates,
-            "tune_models": choose.with_settings,
             "tune_best": choose.best,
             "tune_report": choose.report,
             "tune_page": page.render,

@@ -69,6 +69,7 @@ class FilterModule:
             "vllm_unknown_variables": lambda names: entries.unknown_variables(list(names), entries.VARIABLES),
             "vllm_known_options": options.known_options,
             "vllm_superfluous": vllm_superfluous,
+            "vllm_tuned": entries.tuned,
             "vllm_wanted": entries.wanted,
             "vllm_models_list": entries.models,
             "vllm_fellows": members.others,

@@ -79,7 +79,7 @@ def test_the_openai_client_works(door: Door) -> None:
 
     http_client = httpx.Client(transport=Resolved(verify=door.context))
     with openai.OpenAI(base_url=f"https://{NAME}/v1", api_key=APP, http_client=http_client, max_retries=0) as client:
-        assert [model.id for model in client.models.list()] == ["beside", "lonely", "tiny"]
+        assert [model.id for model in client.models.list()] == ["local/beside", "lonely", "tiny"]
         assert client.models.retrieve("tiny").id == "tiny"
         messages = [{"role": "user", "content": "Hello"}]
         reply = client.chat.completions.create(model="tiny", messages=messages, max_tokens=8)
@@ -100,10 +100,10 @@ def test_every_key_of_a_client_is_good(door: Door) -> None:
 
 def test_an_ollama_beside_the_gateway_answers_on_its_loopback(door: Door) -> None:
     """There it refuses requests for names that are none of its own."""
-    assert door.chat("beside").status == 200
+    assert door.chat("local/beside").status == 200
 
 
-@pytest.mark.parametrize(("key", "models"), [(APP, ["beside", "lonely", "tiny"]), (NARROW, ["tiny"])])
+@pytest.mark.parametrize(("key", "models"), [(APP, ["local/beside", "lonely", "tiny"]), (NARROW, ["tiny"])])
 def test_models_are_those_that_the_client_may_use(door: Door, key: str, models: list[str]) -> None:
     reply = door.ask("/v1/models", key=key)
     assert reply.json["object"] == "list"

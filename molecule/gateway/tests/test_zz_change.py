@@ -174,7 +174,7 @@ def test_a_model_without_a_live_engine(guest, door: Door) -> None:
     assert (reply.status, reply.code) == (503, "model_unavailable")
     assert reply.headers["retry-after"] == "5"
     wait_until(lambda: servers(guest, "model-lonely") == {"edge1": "DOWN"})
-    assert [model["id"] for model in door.ask("/v1/models", key=APP_NEXT).json["data"]] == ["beside", "tiny"]
+    assert [model["id"] for model in door.ask("/v1/models", key=APP_NEXT).json["data"]] == ["local/beside", "tiny"]
     assert door.ask("/v1/models/lonely", key=APP_NEXT).code == "model_not_found"
 
 

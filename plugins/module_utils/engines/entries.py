@@ -69,6 +69,7 @@ VARIABLES = (
     "vllm_state",
     "vllm_models",
     "vllm_model_defaults",
+    "vllm_tuned",
     "vllm_variant",
     "vllm_version",
     "vllm_requirements",
@@ -110,6 +111,14 @@ def wanted(entries: Sequence[Mapping[str, Any]], state: str = "present") -> list
         if isinstance(entry, Mapping)  # entry_problems tells of others
     ]
     return [entry for entry in filled if entry.get("state", "present") == state]
+
+
+def tuned(entries: Sequence[Any], settings: Mapping[str, Mapping[str, Any]]) -> list[Any]:
+    """Return the entries with these settings, by the models' names, in the place of their own."""
+    return [
+        {**entry, **settings.get(str(entry.get("name")), {})} if isinstance(entry, Mapping) else entry
+        for entry in entries
+    ]
 
 
 def models(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..support.addresses import HIGHEST_PORT, is_address, is_host, is_port
+from .clients import TOKEN
 
 # A path as it stands in a rule: nothing that HAProxy takes for a quote, a comment, a variable or the next word.
 PATH = re.compile(r"/[A-Za-z0-9._~!@:+=/-]*")
@@ -16,8 +17,11 @@ MAY_BE_ZERO = ("http_port", "tls_renew_days", "queue_length", "drain_seconds")
 COUNTED = ("_seconds", "_days", "_bytes", "_connections", "_length", "_per_server")
 
 
-def problems(settings: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each setting that makes no door; the keys are the role's variables without `gateway_`."""
+def problems(settings: Mapping[str, Any], engine_keys: Collection[str] = ()) -> list[str]:
+    """Return a sentence for each setting that makes no door; the keys are the role's variables without `gateway_`.
+
+    engine_keys are those that the vLLM hosts ask for.
+    """
     found = []
     if not is_host(str(settings["hostname"])):
         found.append(_told("hostname", "a host's name or an address", settings["hostname"]))
@@ -40,8 +44,20 @@ def problems(settings: Mapping[str, Any]) -> list[str]:
         for path in settings["paths"]
         if not PATH.fullmatch(str(path))
     ]
+    found += _engine_key_problems(str(settings["engine_key"]), engine_keys)
     found += _number_problems(settings)
     return found + _shared_ports(settings)
+
+
+def _engine_key_problems(key: str, keys: Collection[str]) -> list[str]:
+    """Return what keeps the engines from taking the gateway's key. Never the key itself."""
+    if key and not TOKEN.fullmatch(key):
+        what = "only A-Z a-z 0-9 . _ ~ + / - (vllm_api_key of the vLLM hosts, unless set)"
+        return [_told("engine_key", what, "another character")]
+    different = len({other for other in keys if other})
+    if different > 1 and key in keys:
+        return [_told("engine_key", "one vllm_api_key for all vLLM hosts, since the gateway sends one", different)]
+    return []
 
 
 def _number_problems(settings: Mapping[str, Any]) -> list[str]:

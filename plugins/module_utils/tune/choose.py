@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Settings = Mapping[str, int]
@@ -24,11 +24,6 @@ def candidates(planned: Settings, least: Settings | None = None) -> list[dict[st
             if candidate not in found:
                 found.append(candidate)
     return found
-
-
-def with_settings(models: Iterable[Mapping[str, Any]], name: str, settings: Settings) -> list[dict[str, Any]]:
-    """Return the entries of vllm_models with other settings of one model."""
-    return [{**model, **settings} if model.get("name") == name else dict(model) for model in models]
 
 
 def reference(summary: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

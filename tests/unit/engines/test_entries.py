@@ -131,3 +131,13 @@ def test_keys_and_variables_are_those_of_the_roles_specification():
     options = yaml.safe_load(path.read_text("utf-8"))["argument_specs"]["main"]["options"]
     assert sorted(entries.KEYS) == sorted(options["vllm_models"]["options"])
     assert sorted(entries.VARIABLES) == sorted(options)
+
+
+def test_what_was_tuned_stands_in_the_place_of_the_entrys_own() -> None:
+    models = [{"name": "a", "port": 1, "max_num_seqs": 1}, {"name": "b"}, "no entry"]
+    assert entries.tuned(models, {"a": {"max_num_seqs": 4}, "gone": {"max_num_seqs": 2}}) == [
+        {"name": "a", "port": 1, "max_num_seqs": 4},
+        {"name": "b"},
+        "no entry",
+    ]
+    assert models[0] == {"name": "a", "port": 1, "max_num_seqs": 1}

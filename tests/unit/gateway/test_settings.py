@@ -17,7 +17,7 @@ LOOKED_AT = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__gateway_sett
 def settings(**others: Any) -> dict[str, Any]:
     """Return the role's own defaults, with others put in."""
     defaults = {name: DEFAULTS[f"gateway_{name}"] for name in LOOKED_AT}
-    return {**defaults, "hostname": "llm.example.com", **others}
+    return {**defaults, "hostname": "llm.example.com", "engine_key": "", **others}
 
 
 def test_the_defaults_make_a_door() -> None:
@@ -40,6 +40,7 @@ def test_every_number_of_the_role_is_looked_at() -> None:
         {"drain_seconds": 0},
         {"tls_names": ["*.example.com", "10.0.0.2"]},
         {"paths": ["/v1/audio/transcriptions"]},
+        {"engine_key": "sk-aB3._~+/-9=="},
     ],
 )
 def test_what_works_is_taken(others: dict[str, Any]) -> None:
@@ -70,3 +71,19 @@ def test_what_works_is_taken(others: dict[str, Any]) -> None:
 def test_what_does_not_is_refused_by_its_name(others: dict[str, Any], told: str) -> None:
     (problem,) = problems(settings(**others))
     assert told in problem
+
+
+@pytest.mark.parametrize("key", ["aB%dE", "with space", "back\\slash", '"quoted"', "${HOME}"])
+def test_a_key_that_haproxy_or_systemd_would_read_otherwise_is_refused_and_not_shown(key: str) -> None:
+    (problem,) = problems(settings(engine_key=key))
+    assert "gateway_engine_key: expected only" in problem
+    assert key not in problem
+
+
+def test_one_key_cannot_be_that_of_engines_with_different_ones() -> None:
+    assert problems(settings(engine_key="one"), ["one", "one", ""]) == []
+    assert problems(settings(engine_key="shared"), ["one", "two"]) == []
+    (problem,) = problems(settings(engine_key="one"), ["one", "two"])
+    assert problem == (
+        "gateway_engine_key: expected one vllm_api_key for all vLLM hosts, since the gateway sends one, found 2"
+    )

@@ -10,7 +10,6 @@ from ansible_collections.llm.serving.plugins.module_utils.tune.choose import (
     candidates,
     report,
     score,
-    with_settings,
 )
 
 PLAN = {"max_num_seqs": 8, "max_num_batched_tokens": 2048}
@@ -42,15 +41,6 @@ def test_floors_leave_no_repetition() -> None:
         2048,
         4096,
     }
-
-
-def test_only_the_model_meant_is_changed() -> None:
-    models = [{"name": "a", "port": 1}, {"name": "b", "max_num_seqs": 1}]
-    assert with_settings(models, "b", {"max_num_seqs": 4}) == [
-        {"name": "a", "port": 1},
-        {"name": "b", "max_num_seqs": 4},
-    ]
-    assert models[1]["max_num_seqs"] == 1
 
 
 @pytest.mark.parametrize(
