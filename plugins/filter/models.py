@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.llm.serving.plugins.module_utils.hub.errors import ModelError
 from ansible_collections.llm.serving.plugins.module_utils.hub.names import check_repo, check_revision, is_commit
+from ansible_collections.llm.serving.plugins.module_utils.support.hidden import is_hidden
 
 KEPT = ("path", "repo", "commit", "size_bytes", "download_bytes", "downloaded_bytes", "fetched", "corrupt", "verified")
 DEFAULTS: Mapping[str, Any] = {
@@ -37,9 +39,14 @@ def models_wanted(models: Sequence[Mapping[str, Any]], root: str) -> list[dict[s
     return wanted
 
 
-def models_problems(models: Sequence[Mapping[str, Any]], unpinned: str) -> dict[str, list[str]]:
-    """Tell what is wrong with the list, and what is risky."""
+def models_problems(models: Sequence[Mapping[str, Any]], unpinned: str, root: str = "") -> dict[str, list[str]]:
+    """Tell what is wrong with the list and with the folder of all models, and what is risky."""
     errors, warnings = [], []
+    if is_hidden(Path(root)):
+        errors.append(
+            f"models_root: services may not look into {root}: set it to a folder outside of /home, /root and /run/user,"
+            " such as /srv/models; where the room is there, mount a folder of it in that place (mount --bind)"
+        )
     names = [model.get("name") or model["model"] for model in models]
     errors += [
         f"models_list: two entries are named {name}" for name in sorted({n for n in names if names.count(n) > 1})

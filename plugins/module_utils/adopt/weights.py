@@ -20,10 +20,10 @@ from ..hub.errors import ModelError
 from ..hub.manifest import FileEntry, Manifest
 from ..hub.names import Selection, check_repo, is_commit, is_pickle
 from ..ollama.store import full_name
+from ..support.hidden import is_hidden
 from .errors import AdoptError
 
 HUB = "https://huggingface.co"
-HIDDEN_FOLDERS = ("home", "root", "run/user")  # from services, by ProtectHome
 METADATA = ".cache/huggingface/download"
 CACHE_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)$")
 TAG_SEPARATOR = ":"
@@ -125,11 +125,6 @@ class Weights:
     def size_bytes(self) -> int:
         """Size of the files that get a second name."""
         return sum(placement.size_bytes for placement in self.placements)
-
-
-def is_hidden(path: Path, root: Path = Path("/")) -> bool:
-    """Whether services may not look there."""
-    return any(root / folder in (path, *path.parents) for folder in HIDDEN_FOLDERS)
 
 
 def same_filesystem(one: Path, other: Path) -> bool:

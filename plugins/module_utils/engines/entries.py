@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..support.addresses import HIGHEST_PORT, is_host, is_port
+from ..support.hidden import is_hidden
 from . import members
 from .instances import InstanceError, check_name
 from .options import did_you_mean, spell, translate
@@ -92,7 +94,6 @@ VARIABLES = (
     "vllm_member_address",
     "vllm_defer_changes",
 )
-HIDDEN_FOLDERS = ("/home/", "/root/", "/run/user/")  # by the unit's ProtectHome
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def entry_problems(entries: Sequence[Mapping[str, Any]], known: Collection[str])
             check_name(str(entry.get("name", "")))
         except InstanceError as error:
             problems.append(f"{label}: {error}")
-        if str(entry.get("model", "")).startswith(HIDDEN_FOLDERS):
+        if is_hidden(Path(str(entry.get("model", "")))):
             problems.append(
                 f"{label}: services may not look into {entry['model']}: move the model, to /srv for instance"
             )

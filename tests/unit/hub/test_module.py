@@ -128,6 +128,14 @@ def test_names_must_differ_and_be_names() -> None:
     assert len(errors) == 2
 
 
+@pytest.mark.parametrize(("root", "refused"), [("/home/models", True), ("/home", True), ("/homes/models", False)])
+def test_a_root_that_services_do_not_see_is_refused(root: str, refused: bool) -> None:
+    errors = filters.models_problems([], "accept", root)["errors"]
+    assert [error.startswith(f"models_root: services may not look into {root}: set it to") for error in errors] == (
+        [True] if refused else []
+    )
+
+
 def test_the_result_is_by_name() -> None:
     models = [
         {"model": "a/b", "name": "x", "revision": PINNED},
