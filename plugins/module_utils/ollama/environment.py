@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from posixpath import normpath
 from typing import Any
-from urllib.parse import urlsplit
 
+from ..support.passwords import has_password
 from .values import FALSE, TRUE, OllamaError, address, duration_seconds, size_bytes, switch
 
 MIB = 1024**2
@@ -212,7 +212,7 @@ def _check(name: str, value: str) -> None:
 
 def _has_password(proxy: str) -> bool:
     try:
-        return bool(urlsplit(proxy).password)
+        return has_password(proxy)
     except ValueError:
         raise OllamaError("expected the URL of a proxy, such as http://proxy:3128, found none") from None
 
