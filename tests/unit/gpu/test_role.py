@@ -48,3 +48,25 @@ def test_repositories_of_nvidia(
     repository = derive("__gpu_repository", __gpu_driver=plan(family, version, machine=machine))
     url = f"{CUDA}/{folder}/{architecture}/"
     assert (repository["url"], repository["key"]) == (url, url + key)
+
+
+@pytest.mark.parametrize("vendor", ["nvidia", "amd"])
+@pytest.mark.parametrize(
+    ("sources", "lacking", "expected"),
+    [
+        ({"changed": True}, {"changed": False}, True),
+        ({"changed": False}, {"changed": True}, True),
+        ({"changed": False}, {"changed": False, "msg": "No package matching 'amdgpu-dkms' is available"}, True),
+        ({"changed": False}, {"changed": False}, False),
+        (None, {"changed": False}, False),
+    ],
+    ids=["new repository", "lacking", "unknown", "complete", "complete, from the host's own repositories"],
+)
+def test_lists_are_fetched_when_they_are_needed(vendor: str, sources: Any, lacking: Any, expected: bool) -> None:
+    tasks = [task for task in load("tasks/packages_apt.yml") if "ansible.builtin.apt" in task]
+    looks, fetches = tasks[:2]
+    assert looks["check_mode"]
+    assert fetches["ansible.builtin.apt"] == {"update_cache": True}
+    known = {"__gpu_lacking": lacking, **({"__gpu_sources": sources} if sources else {})}
+    driver = plan("debian", "12", vendor=vendor, pinning=[] if vendor == "amd" else ["nvidia-driver-pinning-580"])
+    assert derive(fetches["when"], __gpu_driver=driver, **known) is expected
