@@ -147,7 +147,7 @@ def described(choice: Choice, installed: str) -> dict[str, Any]:
     manager = choice.specify(choice.fabric_manager, choice.version or installed) if choice.fabric_manager else ""
     return {
         **asdict(choice),
-        "specifications": choice.specifications(),
+        "specifications": choice.specifications(installed),
         "fabric_manager_specification": manager,
         "held": choice.held,
     }

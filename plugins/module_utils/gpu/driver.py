@@ -79,7 +79,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is to be installed. Names are without versions; `specifications` has them with the one that was set."""
+    """What is to be installed. Names are without versions; `specifications` has them with what keeps to the branch."""
 
     vendor: str
     family: str
@@ -96,15 +96,23 @@ class Choice:
     version: str = ""
     reasons: tuple[str, ...] = field(default_factory=tuple)
 
-    def specifications(self) -> list[str]:
-        """The packages as apt and dnf are asked for them."""
-        return [self.specify(name) for name in self.packages]
+    def specifications(self, installed: str = "") -> list[str]:
+        """The packages as apt and dnf are asked for them, where a version of the driver is `installed` or none."""
+        # Of several versions that match, dnf would go to the newest in every run.
+        keeps = bool(self._branch_prefix) and installed.startswith(self._branch_prefix)
+        return [self.specify(name, installed if keeps else "") for name in self.packages]
 
     def specify(self, name: str, version: str = "") -> str:
         """A package in the version that is wanted, or in the one that is given."""
-        wanted = version or self.version
+        wanted = version or self.version or self._branch_prefix
         separator = "-" if self.family == "redhat" else "="
         return f"{name}{separator}{wanted}*" if wanted and self.vendor == "nvidia" else name
+
+    @property
+    def _branch_prefix(self) -> str:
+        """How versions of the branch begin, where no version, pinning package or module stream keeps to it."""
+        is_kept = self.version or self.pinning or self.module_stream
+        return f"{self.branch}." if self.vendor == "nvidia" and not is_kept else ""
 
     @property
     def held(self) -> tuple[str, ...]:

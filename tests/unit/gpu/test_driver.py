@@ -143,9 +143,17 @@ def test_the_operator_may_want_proprietary_modules_where_they_work() -> None:
             (),
         ),
         (
+            ROCKY9,
+            Wanted(),
+            ["kmod-nvidia-open-dkms", "nvidia-driver-cuda", "nvidia-persistenced"],
+            ("kernel-devel-5.14.0-570.el9.x86_64",),
+            "nvidia-driver:580-open",
+            (),
+        ),
+        (
             RHEL10,
             Wanted(flavour="proprietary"),
-            ["kmod-nvidia-latest-dkms", "nvidia-driver-cuda", "nvidia-persistenced"],
+            ["kmod-nvidia-latest-dkms-580.*", "nvidia-driver-cuda-580.*", "nvidia-persistenced-580.*"],
             ("kernel-devel-6.12.0-55.el10.x86_64",),
             "",
             (),
@@ -167,6 +175,23 @@ def test_packages(
     assert choice.fabric_manager == ""
 
 
+@pytest.mark.parametrize(
+    ("wanted", "installed", "version"),
+    [
+        (Wanted(), "", "580.*"),
+        (Wanted(), "580.95.05", "580.95.05*"),
+        (Wanted(branch=590), "580.95.05", "590.*"),
+        (Wanted(branch=58), "580.95.05", "58.*"),
+        (Wanted(version="580.105.08"), "580.95.05", "580.105.08*"),
+    ],
+)
+def test_without_module_streams_versions_keep_to_the_branch(wanted: Wanted, installed: str, version: str) -> None:
+    choice = choose(cards(*[H100] * 8, switches=4), RHEL10, wanted)
+    assert choice is not None
+    assert choice.specifications(installed)[0] == f"kmod-nvidia-open-dkms-{version}"
+    assert choice.specify(choice.fabric_manager).startswith("nvidia-fabricmanager-")
+
+
 def test_fabric_manager_comes_with_switches_and_in_the_drivers_version() -> None:
     choice = choose(cards(*[H100] * 8, switches=4), UBUNTU24, Wanted())
     assert choice is not None
@@ -180,6 +205,12 @@ def test_amd() -> None:
     choice = choose(cards(0x74A1, vendor="amd"), UBUNTU24, Wanted(version="580.95.05"))
     assert choice is not None
     assert (choice.specifications(), choice.groups, choice.pinning) == (["amdgpu-dkms"], ("render", "video"), ())
+
+
+def test_amds_driver_has_no_branches() -> None:
+    choice = choose(cards(0x74A1, vendor="amd"), RHEL10, Wanted())
+    assert choice is not None
+    assert choice.specifications("6.14.14") == ["amdgpu-dkms"]
 
 
 def test_hosts_that_need_none() -> None:
