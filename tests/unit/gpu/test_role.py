@@ -70,3 +70,38 @@ def test_lists_are_fetched_when_they_are_needed(vendor: str, sources: Any, lacki
     known = {"__gpu_lacking": lacking, **({"__gpu_sources": sources} if sources else {})}
     driver = plan("debian", "12", vendor=vendor, pinning=[] if vendor == "amd" else ["nvidia-driver-pinning-580"])
     assert derive(fetches["when"], __gpu_driver=driver, **known) is expected
+
+
+# What dnf's versionlock writes for the packages that are installed, sorted.
+MODULE, LIBRARIES = "kmod-nvidia-open-dkms-3:580.105.08-1.el9.*", "nvidia-driver-cuda-3:580.105.08-1.el9.*"
+OLD_MODULE = "kmod-nvidia-open-dkms-3:580.95.05-1.el9.*"
+OTHERS = ["kernel-0:5.14.0-570.el9.*", "nvidia-driver-cuda-libs-3:580.95.05-1.el9.*", "!nvidia-driver-cuda-3:590.*"]
+
+
+@pytest.mark.parametrize(
+    ("hold", "there", "given_up", "added"),
+    [
+        (True, [], [], [MODULE, LIBRARIES]),
+        (True, [MODULE, LIBRARIES], [], []),
+        (True, [OLD_MODULE], [OLD_MODULE], [MODULE, LIBRARIES]),
+        (True, [OLD_MODULE, MODULE, LIBRARIES], [OLD_MODULE], []),
+        (False, [MODULE, LIBRARIES], [MODULE, LIBRARIES], []),
+        (False, [], [], []),
+    ],
+    ids=["first run", "second run", "another version", "of a run before", "held no longer", "never held"],
+)
+def test_locks_of_dnf(hold: bool, there: list[str], given_up: list[str], added: list[str]) -> None:
+    tasks = {task["name"].split()[0]: task for task in load("tasks/packages_dnf.yml")}
+    known = {
+        "__gpu_driver": plan("redhat", "9.6", held=["kmod-nvidia-open-dkms", "nvidia-driver-cuda"]),
+        "__gpu_locked": {"stdout_lines": [*OTHERS, *there]},
+        "__gpu_lockable": {"stdout_lines": [MODULE, LIBRARIES]},
+        "gpu_driver_hold": hold,
+    }
+    loops = [tasks[name]["loop"].removeprefix("{{").removesuffix("}}") for name in ("Give", "Hold")]
+    assert [sorted(derive(loop, **known)) for loop in loops] == [given_up, added]
+
+
+def test_another_branch_is_not_kept_away_by_locks() -> None:
+    (switch,) = (task for task in load("tasks/packages_dnf.yml") if "switch-to" in str(task))
+    assert "--disableplugin=versionlock" in switch["ansible.builtin.command"]["argv"]
