@@ -105,3 +105,25 @@ def test_locks_of_dnf(hold: bool, there: list[str], given_up: list[str], added: 
 def test_another_branch_is_not_kept_away_by_locks() -> None:
     (switch,) = (task for task in load("tasks/packages_dnf.yml") if "switch-to" in str(task))
     assert "--disableplugin=versionlock" in switch["ansible.builtin.command"]["argv"]
+
+
+@pytest.mark.parametrize(
+    ("family", "version", "file"),
+    [
+        ("debian", "12", "/etc/apt/keyrings/llm-serving-gpu-3bf863cc.asc"),
+        ("debian", "13", "/etc/apt/keyrings/llm-serving-gpu-8793F200.asc"),
+        ("redhat", "10.1", "/etc/pki/rpm-gpg/llm-serving-gpu-CDF6BA43.asc"),
+    ],
+)
+def test_another_release_has_its_key_in_another_file(family: str, version: str, file: str) -> None:
+    assert derive("__gpu_key_file", __gpu_driver=plan(family, version)) == file
+
+
+def test_packages_are_held_against_the_key_that_was_checked() -> None:
+    fetch = load("tasks/repository_key.yml")[-1]["ansible.builtin.get_url"]
+    assert fetch["dest"] == "{{ __gpu_key_file }}"
+    assert "gpu_driver_repository_key_checksum" in fetch["checksum"]
+    for manager, setting in (("apt", "Signed-By: {{ __gpu_key_file }}"), ("dnf", "file://{{ __gpu_key_file }}")):
+        key, repository = load(f"tasks/repository_{manager}.yml")[:2]
+        assert key["ansible.builtin.import_tasks"] == "repository_key.yml"
+        assert setting in str(repository)
