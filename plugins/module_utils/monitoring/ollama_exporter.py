@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -102,11 +103,18 @@ class Handler(BaseHTTPRequestHandler):
         """Keep scrapes out of the journal."""
 
 
+class Ipv6Server(ThreadingHTTPServer):
+    """The same for IPv6: the library's own takes IPv4 addresses alone."""
+
+    address_family = socket.AF_INET6
+
+
 def server(listen: str, url: str) -> ThreadingHTTPServer:
-    """Return a server that answers scrapes at ADDRESS:PORT."""
+    """Return a server that answers scrapes at ADDRESS:PORT, an IPv6 address in brackets."""
     address, _colon, port = listen.rpartition(":")
     handler = type("OllamaHandler", (Handler,), {"url": url})
-    return ThreadingHTTPServer((address.strip("[]"), int(port)), handler)
+    kind = Ipv6Server if ":" in address else ThreadingHTTPServer
+    return kind((address.strip("[]"), int(port)), handler)
 
 
 def main(listen: str, url: str) -> None:

@@ -102,8 +102,8 @@ def served() -> Iterator[Any]:
         server.server_close()
 
 
-def scrape(port: int, path: str = "/metrics") -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def scrape(port: int, path: str = "/metrics", address: str = "127.0.0.1") -> tuple[int, str]:
+    connection = http.client.HTTPConnection(address, port, timeout=5)
     connection.request("GET", path)
     response = connection.getresponse()
     return response.status, response.read().decode()
@@ -129,6 +129,11 @@ def test_ollama_exporter_asks_at_every_scrape(served: Any) -> None:
 def test_ollama_exporter_says_that_ollama_is_down(served: Any) -> None:
     exporter = served(ollama_exporter.server("127.0.0.1:0", "http://127.0.0.1:1"))
     assert scrape(exporter)[1].splitlines()[-1] == "ollama_up{} 0"
+
+
+def test_ollama_exporter_listens_on_ipv6_addresses(served: Any) -> None:
+    exporter = served(ollama_exporter.server("[::1]:0", "http://127.0.0.1:1"))
+    assert scrape(exporter, address="::1")[0] == 200
 
 
 def test_errors_of_links_that_are_not_fatal_wake_nobody() -> None:
