@@ -10,7 +10,9 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+from ..module_utils.monitoring.shares import shares
 from ..module_utils.monitoring.targets import TargetError, consoles, ollama_url, targets
+from ..module_utils.ollama.values import OllamaError
 
 
 def monitoring_targets(
@@ -34,6 +36,16 @@ def monitoring_problems(
     return []
 
 
+def monitoring_ollama_shares(
+    groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return how much of Ollama's models has to be on GPUs, where that is not all of each."""
+    try:
+        return shares(groups, lambda host: hostvars[host])
+    except (TargetError, OllamaError) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
 def monitoring_consoles(
     gateway: str, groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -51,6 +63,7 @@ class FilterModule:
         """Return the filters by name."""
         return {
             "monitoring_consoles": monitoring_consoles,
+            "monitoring_ollama_shares": monitoring_ollama_shares,
             "monitoring_ollama_url": ollama_url,
             "monitoring_problems": monitoring_problems,
             "monitoring_targets": monitoring_targets,

@@ -33,6 +33,17 @@ options:
     description: Where models are.
     type: path
     default: /srv/models
+  ollama_gpu_percent:
+    description:
+      - How much of every model of Ollama in memory must be in that of GPUs, in percent, on a host that has some.
+      - V(0) accepts everything.
+    type: float
+    default: 100
+  ollama_cpu_models:
+    description: Models of Ollama that are meant for the CPU (C(num_gpu) is 0).
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - llm.serving.attributes
 attributes:
@@ -114,6 +125,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.doctor.evaluate import diagnose_log, evaluate, safe_fixes
 from ..module_utils.doctor.finding import Finding
 from ..module_utils.doctor.gather import Places, gather
+from ..module_utils.ollama.values import OllamaError
 
 
 def main() -> None:
@@ -124,12 +136,14 @@ def main() -> None:
             "clients": {"type": "list", "elements": "str", "default": []},
             "expected_units": {"type": "list", "elements": "str", "default": []},
             "models_root": {"type": "path", "default": "/srv/models"},
+            "ollama_gpu_percent": {"type": "float", "default": 100},
+            "ollama_cpu_models": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
     try:
         findings = diagnose(module, module.params)
-    except OSError as error:
+    except (OSError, OllamaError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, findings=[finding.as_dict() for finding in findings], fixes=safe_fixes(findings))
 
@@ -143,6 +157,8 @@ def diagnose(module: AnsibleModule, options: dict[str, Any]) -> list[Finding]:
         models_root=Path(options["models_root"]),
         clients=options["clients"],
         expected=options["expected_units"],
+        gpu_percent=options["ollama_gpu_percent"],
+        cpu_models=options["ollama_cpu_models"],
     )
     return evaluate(gather(module.run_command, places))
 

@@ -19,6 +19,7 @@ from ..hub.completeness import find_problems
 from ..ollama import api
 from ..ollama.checks import GpuHost, gpu_problems
 from ..ollama.environment import parse_config
+from ..ollama.store import full_name
 from ..openai.client import ApiError, Server, get
 
 Run = Callable[[Sequence[str]], "tuple[int, str, str]"]
@@ -33,7 +34,10 @@ HEALTH = {"vllm": "/health", "ollama": "/api/version"}
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are on a host; `clients` are addresses that must reach the engines."""
+    """Where things are on a host; `clients` are addresses that must reach the engines.
+
+    gpu_percent: how much of Ollama's models has to be on GPUs, but for those of cpu_models.
+    """
 
     config_dir: Path = Path("/etc/vllm")
     models_root: Path = Path("/srv/models")
@@ -42,10 +46,12 @@ class Places:
     user: str = "vllm"
     clients: Sequence[str] = ()
     expected: Sequence[str] = field(default_factory=tuple)
+    gpu_percent: float = 100.0
+    cpu_models: Sequence[str] = ()
 
 
 def gather(run: Run, places: Places) -> dict[str, Any]:
-    """Look at a host. Raises OSError when systemd does not answer."""
+    """Look at a host. Raises OSError when systemd does not answer, OllamaError for a model's name that is none."""
     gpu = gpu_facts.gather(gpu_facts.Host(), GPU_SOURCES, GPU_TIMEOUT_SECONDS)
     sockets = listening(run)
     units = [_unit(run, state, sockets, places) for state in unit_states(run, _names(run, places)).values()]
@@ -164,7 +170,7 @@ def _ask(sockets: Iterable[Socket], path: str) -> dict[str, Any]:
 
 
 def _ollama(units: Iterable[dict[str, Any]], gpu: dict[str, Any], places: Places) -> dict[str, Any]:
-    """Return which models are not on the GPUs that there are, and why."""
+    """Return which models are not on the GPUs that there are and should be, and why."""
     unit = next((unit for unit in units if unit["engine"] == "ollama" and unit.get("url")), None)
     names = [device.get("name") or "GPU" for device in gpu.get("devices") or []]
     if unit is None or not names:
@@ -175,7 +181,9 @@ def _ollama(units: Iterable[dict[str, Any]], gpu: dict[str, Any], places: Places
         return {"error": str(error)}
     host = GpuHost(gpu.get("vendor"), names, places.ollama_root / "lib" / "ollama")
     config = parse_config(unit["log"]) or {}
-    return {"gpu_problems": gpu_problems(host, loaded, 100.0, config, unit["log"])}
+    meant_for_cpu = {full_name(name) for name in places.cpu_models}
+    wanted = [model for model in loaded if model.name not in meant_for_cpu]
+    return {"gpu_problems": gpu_problems(host, wanted, places.gpu_percent, config, unit["log"])}
 
 
 def _nft(run: Run) -> dict[str, Any]:

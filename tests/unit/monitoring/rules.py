@@ -20,7 +20,7 @@ def render(**variables: Any) -> str:
     environment = jinja2.Environment(  # noqa: S701 - no HTML
         variable_start_string="<<", variable_end_string=">>", trim_blocks=True, lstrip_blocks=True
     )
-    values = {**DEFAULTS, "ansible_managed": "", **variables}
+    values = {**DEFAULTS, "ansible_managed": "", "monitoring_ollama_shares": [], **variables}
     return environment.from_string(text).render(**values)
 
 

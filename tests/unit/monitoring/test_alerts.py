@@ -65,11 +65,11 @@ def cache(used: float, preempted_per_minute: int) -> Series:
     }
 
 
-def ollama(on_gpu: int, gpus: int) -> Series:
+def ollama(on_gpu: int, gpus: int, host: str = "edge", model: str = "m") -> Series:
     return {
-        **always('ollama_model_size_bytes{host="edge",model="m"}', 100),
-        **always('ollama_model_vram_bytes{host="edge",model="m"}', on_gpu),
-        **always('llm_gpu_devices{host="edge"}', gpus),
+        **always(f'ollama_model_size_bytes{{host="{host}",model="{model}"}}', 100),
+        **always(f'ollama_model_vram_bytes{{host="{host}",model="{model}"}}', on_gpu),
+        **always(f'llm_gpu_devices{{host="{host}"}}', gpus),
     }
 
 
@@ -265,10 +265,31 @@ def test_rules_are_well_formed(shipped: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name in CASES if CASES[name]))
 def test_alert(name: str, shipped: str, tmp_path: Path) -> None:
-    (tmp_path / "alerts.yml").write_text(shipped)
+    prove(name, CASES[name], shipped, tmp_path)
+
+
+def test_ollama_may_use_the_cpu_where_it_is_meant_to(tmp_path: Path) -> None:
+    shares: list[dict[str, Any]] = [
+        {"host": "edge", "percent": 80.0},
+        {"host": "edge", "model": "embed:latest", "percent": 0.0},
+        {"host": "lax", "percent": 0.0},
+    ]
+    cases = [
+        Case(ollama(on_gpu=70, gpus=1), ollama(on_gpu=80, gpus=1)),
+        Case(ollama(on_gpu=0, gpus=1), ollama(on_gpu=0, gpus=1, model="embed:latest")),
+        # What is meant of one host is not meant of another.
+        Case(ollama(on_gpu=80, gpus=1, host="other"), ollama(on_gpu=0, gpus=1, host="lax")),
+        Case(ollama(on_gpu=0, gpus=1, host="other", model="embed:latest"), ollama(on_gpu=100, gpus=1, host="other")),
+    ]
+    prove("OllamaUsesCpu", cases, rules.render(monitoring_ollama_shares=shares), tmp_path)
+
+
+def prove(name: str, cases: list[Case], text: str, tmp_path: Path) -> None:
+    """See an alert of a rule file fire and be quiet, in every case."""
+    (tmp_path / "alerts.yml").write_text(text)
     tests = [
         check(name, series, case.minute, firing)
-        for case in CASES[name]
+        for case in cases
         for series, firing in ((case.fires, True), (case.quiet, False))
     ]
     path = tmp_path / "tests.yml"
