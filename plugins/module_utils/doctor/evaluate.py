@@ -291,7 +291,7 @@ def _disks(evidence: Evidence) -> Iterator[Finding]:
 
 def _downloads(evidence: Evidence) -> Iterator[Finding]:
     for part in evidence.get("downloads") or []:
-        if part["age_seconds"] >= STALE_SECONDS and not part.get("in_use"):
+        if part["age_seconds"] >= STALE_SECONDS:
             line = f"{part['path']}: untouched for {part['age_seconds'] // 86400} days"
             yield of_rule(rule_of("stale_download"), part["path"], line, HOUSEKEEPING, target=part["path"])
 
