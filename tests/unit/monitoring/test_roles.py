@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +12,7 @@ from ansible.template import trust_as_template
 
 from .roles import ROLES, derive, task
 
-AGENT = "monitoring_agent"
+AGENT, MONITOR = "monitoring_agent", "monitoring"
 
 
 def agent(text: Any, address: str, ollama: bool = True) -> Any:
@@ -46,3 +49,64 @@ def test_agents_that_do_not_listen_are_told(address: str, reached: str) -> None:
     item = {"unit": "prometheus-node-exporter", "port": 9100}
     message = derive(AGENT, options["msg"], monitoring_agent_address="fd00::5", item=item, inventory_hostname="nas")
     assert message.startswith("prometheus-node-exporter does not listen on [fd00::5]:9100: «journalctl -u prometheus-")
+
+
+class Servers:
+    """The servers' files, and a systemctl that notes what it is told to do."""
+
+    def __init__(self, folder: Path) -> None:
+        self.etc, self.bin = folder / "etc", folder / "bin"
+        self.etc.mkdir()
+        self.bin.mkdir()
+        for name in ("alerts", "extra", "prometheus", "alertmanager", "blackbox"):
+            self.write(name)
+        self.let_systemctl("exit 0")
+
+    def write(self, name: str) -> None:
+        """Put a new file in the place of an old one, as Ansible does."""
+        new = self.etc / "new"
+        new.write_text(name)
+        new.replace(self.etc / f"{name}.yml")
+
+    def let_systemctl(self, end: str) -> None:
+        program = self.bin / "systemctl"
+        program.write_text(f'#!/bin/sh\necho "$@" >>{self.bin}/told\n{end}\n')
+        program.chmod(0o755)
+
+    def told(self) -> list[str]:
+        """Return what systemctl was told since this was asked last."""
+        notes = self.bin / "told"
+        lines = notes.read_text().splitlines() if notes.exists() else []
+        notes.unlink(missing_ok=True)
+        return lines
+
+    def run(self) -> tuple[int, str]:
+        """Do what the role does after writing."""
+        shell = task(MONITOR, "configure", "Have them read what changed")["ansible.builtin.shell"]
+        text = derive(MONITOR, shell["cmd"], monitoring_url="https://gate")
+        environment = {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["sh", "-c", text], cwd=self.etc, env=environment, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout.strip()
+
+
+RELOAD = ["reload-or-restart prometheus prometheus-alertmanager prometheus-blackbox-exporter"]
+
+
+def test_servers_read_what_any_run_wrote_and_nothing_twice(tmp_path: Path) -> None:
+    servers = Servers(tmp_path)
+    assert (servers.run(), servers.told()) == ((0, "reloaded"), RELOAD)
+    assert (servers.run(), servers.told()) == ((0, ""), [])
+    # A run wrote this and ended, and the next finds nothing to write.
+    servers.write("extra")
+    assert (servers.run(), servers.told()) == ((0, "reloaded"), RELOAD)
+    assert (servers.run(), servers.told()) == ((0, ""), [])
+
+
+def test_a_reload_that_failed_is_done_again(tmp_path: Path) -> None:
+    servers = Servers(tmp_path)
+    servers.let_systemctl("exit 1")
+    assert servers.run() == (1, "")
+    servers.let_systemctl("exit 0")
+    assert servers.run() == (0, "reloaded")
