@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ansible.template import trust_as_template
 
-from .roles import ROLES, derive, task
+from .roles import ROLES, derive, load, task
 
 AGENT, MONITOR = "monitoring_agent", "monitoring"
 
@@ -110,3 +110,39 @@ def test_a_reload_that_failed_is_done_again(tmp_path: Path) -> None:
     assert servers.run() == (1, "")
     servers.let_systemctl("exit 0")
     assert servers.run() == (0, "reloaded")
+
+
+MADE = [{"changed": True}, {"changed": True}]
+THERE = [{"changed": False, "state": "directory"}] * 2
+
+
+def on_monitor(text: Any, check: bool, installed: bool = True, folders: Any = THERE, **variables: Any) -> Any:
+    packages = ("prometheus", "prometheus-alertmanager", "prometheus-blackbox-exporter")
+    lines = [f"{name} ii " for name in packages] if installed else [f"{packages[0]} un "]
+    return derive(
+        MONITOR,
+        text,
+        ansible_check_mode=check,
+        __monitoring_dpkg={"stdout_lines": lines},
+        __monitoring_folders={"results": folders},
+        **variables,
+    )
+
+
+def test_check_mode_shows_what_a_run_would_write_unless_the_host_is_bare() -> None:
+    can_write = trust_as_template("{{ __monitoring_can_write }}")
+    assert on_monitor(can_write, check=False, installed=False, folders=MADE)
+    assert on_monitor(can_write, check=True)
+    assert not on_monitor(can_write, check=True, installed=False)
+    assert not on_monitor(can_write, check=True, folders=MADE)
+    waiting = [
+        entry["name"] for entry in load(MONITOR, "tasks/configure.yml") if entry.get("when") == "__monitoring_can_write"
+    ]
+    assert len(waiting) == 5
+
+
+def test_check_mode_asks_for_the_group_that_the_folders_have() -> None:
+    group = task(MONITOR, "configure", "Make the folders")["ansible.builtin.file"]["group"]
+    assert on_monitor(group, check=True) == "prometheus"
+    assert on_monitor(group, check=True, installed=False) == "root"
+    assert on_monitor(group, check=False, installed=False) == "prometheus"
