@@ -146,3 +146,18 @@ def test_check_mode_asks_for_the_group_that_the_folders_have() -> None:
     assert on_monitor(group, check=True) == "prometheus"
     assert on_monitor(group, check=True, installed=False) == "root"
     assert on_monitor(group, check=False, installed=False) == "prometheus"
+
+
+def test_what_promtool_says_is_told_and_secrets_are_not_shown() -> None:
+    write = task(MONITOR, "configure", "Write the servers' configurations")
+
+    def shown(**variables: Any) -> dict[str, tuple[bool, bool]]:
+        """Return whether what comes of a file is hidden, and whether its differences are shown."""
+        items = on_monitor(write["loop"], check=False, **variables)
+        return {
+            item["name"]: tuple(on_monitor(write[word], check=False, item=item) for word in ("no_log", "diff"))
+            for item in items
+        }
+
+    assert shown() == {"prometheus": (False, True), "alertmanager": (True, False), "blackbox": (False, True)}
+    assert shown(monitoring_extra_jobs=[{"job_name": "dcgm"}])["prometheus"] == (False, False)
