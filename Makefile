@@ -2,8 +2,10 @@
 # make demo    one throwaway host on this machine serves a tiny model and answers a chat
 # make test    lint, sanity, unit tests, every scenario but those run by name (tools/run_tests faults multihost image)
 # make docs    the documentation's site, in build/docs/html
-# The distribution's own Python where it is new enough: one built by hand is often built without optimization.
-PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo python3)
+# The distribution's own Python where ansible-core supports it: one built by hand is often built without optimization.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for python in /usr/bin/python3 python3 python3.13 python3.12 python3.11; do \
+  $$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
@@ -15,6 +17,7 @@ demo: setup
 	tools/demo
 
 .venv/.synced: requirements.lock
+	@test -n "$(PYTHON)" || { echo 'expected Python 3.11 to 3.13, found none: install one, or set PYTHON=path' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r .config/bootstrap.txt
