@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ def same_parameters(wanted: Mapping[str, Any], shown: str) -> bool:
     found: dict[str, list[str]] = {}
     for line in shown.splitlines():
         name, _separator, rest = line.partition(" ")
-        found.setdefault(name, []).append(str(_plain(rest)))
+        found.setdefault(name, []).append(str(_plain(_shown(rest.strip()))))
     return all(
         sorted(_as_list(item)) == sorted(found.get(name, [])) for name, item in wanted.items() if item is not None
     )
@@ -74,10 +75,22 @@ def _as_list(item: Any) -> list[str]:
     return [str(_plain(str(each))) for each in (item if isinstance(item, list) else [item])]
 
 
+def _shown(text: str) -> str:
+    """The text that the server shows by Go's %#v.
+
+    Go's strconv.Quote knows no escape that Python's literals lack, so they read it; JSON lacks \\a, \\v, \\x and \\U.
+    """
+    if len(text) < 2 or not text.startswith('"') or not text.endswith('"'):
+        return text
+    try:
+        return str(ast.literal_eval(text))
+    except (SyntaxError, ValueError):  # not what Go quotes: as it is, without its quotes
+        return text[1:-1]
+
+
 def _plain(text: str) -> Any:
     """Numbers are compared as numbers: the server shows 0.50 as 0.5 and True as true."""
-    stripped = text.strip().strip('"')
-    found = value(stripped.lower() if stripped in {"True", "False"} else stripped)
+    found = value(text.lower() if text in {"True", "False"} else text)
     return float(found) if isinstance(found, int) and not isinstance(found, bool) else found
 
 

@@ -71,3 +71,23 @@ def test_mistakes_name_their_line(text: str, message: str) -> None:
 )
 def test_parameters_are_compared_by_value(wanted: dict[str, Any], same: bool) -> None:
     assert same_parameters(wanted, SHOWN) is same
+
+
+@pytest.mark.parametrize(
+    ("stop", "shown"),
+    [
+        ("\n\n", r'"\n\n"'),
+        ('"', r'"\""'),
+        ("\\n", r'"\\n"'),
+        (" User:", '" User:"'),
+        ("\a\v\x00\x7f", r'"\a\v\x00\x7f"'),
+        ("\u200b\U000e0001", r'"\u200b\U000e0001"'),
+        ("</s>", '"</s>"'),
+        ("«ende»", '"«ende»"'),
+        ('a"b', '"a"b"'),  # no quoting of Go's
+    ],
+)
+def test_stop_sequences_are_read_as_the_server_quotes_them(stop: str, shown: str) -> None:
+    table = f"{'stop':<30} {shown}"
+    assert same_parameters({"stop": [stop]}, table)
+    assert not same_parameters({"stop": [f"{stop} "]}, table)
