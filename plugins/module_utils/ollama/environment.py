@@ -14,7 +14,7 @@ from posixpath import normpath
 from typing import Any
 
 from ..support.passwords import has_password
-from .values import FALSE, TRUE, OllamaError, address, duration_seconds, size_bytes, switch
+from .values import FALSE, FOREVER_SECONDS, TRUE, OllamaError, address, duration_seconds, size_bytes, switch
 
 MIB = 1024**2
 GIB = 1024**3
@@ -59,6 +59,11 @@ def _level(text: str) -> str:
     return "DEBUG" if not steps else f"DEBUG-{4 * steps}"
 
 
+def _load_timeout(text: str) -> float:
+    """Seconds; 0 is for ever here (envconfig.LoadTimeout), while it is 0 in OLLAMA_KEEP_ALIVE."""
+    return duration_seconds(text) or FOREVER_SECONDS
+
+
 def _text(text: str) -> str:
     return text
 
@@ -80,7 +85,7 @@ READ_AS: Mapping[str, Check] = {
     "OLLAMA_KEEP_ALIVE": duration_seconds,
     "OLLAMA_KV_CACHE_TYPE": _text,
     "OLLAMA_LLM_LIBRARY": _text,
-    "OLLAMA_LOAD_TIMEOUT": duration_seconds,
+    "OLLAMA_LOAD_TIMEOUT": _load_timeout,
     "OLLAMA_MAX_LOADED_MODELS": _count,
     "OLLAMA_MAX_QUEUE": _count,
     "OLLAMA_MAX_TRANSFER_STREAMS": _count,

@@ -208,6 +208,14 @@ def test_a_setting_in_force_is_recognised_whatever_its_spelling(name: str) -> No
     assert complaint.startswith(f"{name}: expected")
 
 
+@pytest.mark.parametrize("value", ["0", "0s"])
+def test_a_load_timeout_of_0_is_for_ever_and_a_keep_alive_of_0_is_not(value: str) -> None:
+    config = {"OLLAMA_LOAD_TIMEOUT": "2562047h47m16.854775807s", "OLLAMA_KEEP_ALIVE": "0s"}
+    assert differences({"OLLAMA_LOAD_TIMEOUT": value}, config) == []
+    assert differences({"OLLAMA_KEEP_ALIVE": "0"}, config) == []
+    assert differences({"OLLAMA_KEEP_ALIVE": "0"}, {"OLLAMA_KEEP_ALIVE": config["OLLAMA_LOAD_TIMEOUT"]}) != []
+
+
 def test_rendered_lines_are_sorted_and_quoted_for_systemd() -> None:
     assert render({"B": 'say "$x"', "A": "1,2", "C": ""}) == 'A=1,2\nB="say \\"\\$x\\""\nC=""\n'
 
