@@ -154,7 +154,10 @@ num_gpu:
   type: int
   sample: null
 memory:
-  description: What the models need of which memory, in bytes. C(fits) is null while no model is known.
+  description:
+    - What the models need of which memory, in bytes. C(fits) is null while no model is known.
+    - C(kv_cache_bytes_per_token) is the mean over the model's context. C(exact) is false where layers with a sliding
+      window count in full, since which ones they are is not known.
   returned: success
   type: dict
   sample:

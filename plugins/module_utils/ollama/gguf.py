@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,23 @@ KEPT_ARRAY_ITEMS = 1024  # per-layer arrays are shorter, vocabularies longer
 MOST_LAYERS = KEPT_ARRAY_ITEMS
 BUFFER_BYTES = 1 << 20
 F16_BYTES = 2.0
+# Every n-th layer sees everything, the others a window, by llama.cpp's own defaults (src/models/*.cpp of its b10488,
+# which Ollama 0.32 runs). Ollama's own files write gptoss.
+WINDOW_PERIODS: Mapping[str, int] = {
+    "afmoe": 4,
+    "cohere2": 4,
+    "gemma2": 2,
+    "gemma3": 6,
+    "gemma3n": 5,
+    "gpt-oss": 2,
+    "gptoss": 2,
+    "olmo2": 4,
+    "plamo3": 8,
+}
+# num_batch of the server, which takes more only where by its estimate, which knows no windows, a quarter of the memory
+# stays free (automaticGenerationBatch of server/sched.go).
+BATCH_TOKENS = 512
+WINDOW_PADDING_TOKENS = 256
 # Bytes per element of llama.cpp's cache types: block bytes / elements of a block.
 CACHE_TYPE_BYTES: Mapping[str, float] = {
     "": F16_BYTES,
@@ -41,8 +58,9 @@ CACHE_TYPE_BYTES: Mapping[str, float] = {
 class ModelShape:
     """What sizing needs of a model.
 
-    cache_elements: keys and values that one token adds to the KV cache, over all layers.
-    exact: False where that is an upper bound (layers with a sliding window keep less).
+    cache_elements: keys and values that one token adds to the KV cache, over the layers that keep every token.
+    window_elements: the same over the layers that keep the last `window` tokens only.
+    exact: False where cache_elements is an upper bound, since which layers have a window is not known.
     context: what the model was trained with, in tokens. layers: repeating ones.
     """
 
@@ -53,10 +71,25 @@ class ModelShape:
     weights_bytes: int
     embedding_only: bool = False
     exact: bool = True
+    window: int = 0
+    window_elements: int = 0
 
-    def cache_bytes_per_token(self, cache_type: str) -> float:
-        """Bytes of KV cache per token. Raises OllamaError for a type that llama.cpp does not have."""
-        return self.cache_elements * cache_type_bytes(cache_type)
+    @property
+    def window_cells(self) -> int:
+        """Tokens that a layer with a window keeps of one request: the window and a batch, padded.
+
+        size_swa of llama.cpp's src/llama-kv-cache-iswa.cpp; Ollama sets -np, so each request has a cache of its own.
+        """
+        return -(-(self.window + BATCH_TOKENS) // WINDOW_PADDING_TOKENS) * WINDOW_PADDING_TOKENS
+
+    def cache_bytes(self, context: int, cache_type: str) -> float:
+        """Bytes of KV cache of one request of `context` tokens. Raises OllamaError for a type that is none."""
+        elements = context * self.cache_elements + min(context, self.window_cells) * self.window_elements
+        return elements * cache_type_bytes(cache_type)
+
+    def without_windows(self) -> ModelShape:
+        """The shape as if every layer kept every token."""
+        return replace(self, cache_elements=self.cache_elements + self.window_elements, window_elements=0)
 
 
 def cache_type_bytes(cache_type: str) -> float:
@@ -113,19 +146,37 @@ def _shape_of(metadata: Mapping[str, Any], weights_bytes: int) -> ModelShape:
     embedding = get("embedding_length", 0)
     head_count = max(_per_layer(heads, layers))
     default_length = embedding // head_count if head_count else 0
-    element_count = get("attention.key_length", default_length) + get("attention.value_length", default_length)
-    # Hybrid models keep keys and values in every n-th layer only.
-    interval = get("full_attention_interval", 0)
-    full = [not interval or (layer + 1) % interval == 0 for layer in range(layers)]
+    key_length, value_length = (get(f"attention.{part}_length", default_length) for part in ("key", "value"))
+    window_lengths = get("attention.key_length_swa", key_length) + get("attention.value_length_swa", value_length)
+    # Hybrid models keep keys and values in every n-th layer only; others share those of earlier layers at their end.
+    interval, own = get("full_attention_interval", 0), layers - get("attention.shared_kv_layers", 0)
+    keeps = [layer < own and (not interval or (layer + 1) % interval == 0) for layer in range(layers)]
+    window = get("attention.sliding_window", 0)
+    has_window = isinstance(window, int) and window > 0
+    windowed = _windowed(architecture, get("attention.sliding_window_pattern"), layers) if has_window else []
+    is_windowed = windowed or [False] * layers
+    kept = [(count, seen) for count, seen, has_cache in zip(kv_heads, is_windowed, keeps) if has_cache]
     return ModelShape(
         architecture=architecture,
         layers=layers,
-        cache_elements=sum(count for count, keeps in zip(kv_heads, full) if keeps) * element_count,
+        cache_elements=sum(count for count, seen in kept if not seen) * (key_length + value_length),
         context=int(get("context_length", 0)),
         weights_bytes=weights_bytes,
         embedding_only=get("pooling_type") is not None,
-        exact=not get("attention.sliding_window", 0),
+        exact=not window or bool(windowed),
+        window=window if windowed else 0,
+        window_elements=sum(count for count, seen in kept if seen) * window_lengths,
     )
+
+
+def _windowed(architecture: str, pattern: Any, layers: int) -> list[bool]:
+    """Which layers keep a window only, by a flag each or by a period; empty where that is not known."""
+    if isinstance(pattern, list) and len(pattern) == layers:
+        return [bool(flag) for flag in pattern]
+    period = WINDOW_PERIODS.get(architecture, 0)
+    if period and isinstance(pattern, int):
+        period = pattern
+    return [layer % period < period - 1 for layer in range(layers)] if period > 0 else []
 
 
 def _per_layer(value: Any, layers: int) -> list[int]:

@@ -1,16 +1,17 @@
 """How many models and requests a host bears, and why.
 
 The rules are the team's experience (one loaded model per 64 GB of RAM, one parallel request per 4 cores, a
-queue of 1024), bounded by memory: weights + parallel × context × KV bytes per token of the models declared
+queue of 1024), bounded by memory: weights + parallel × KV cache of the context of the models declared
 must fit. The server's own behaviour is that of Ollama 0.32 (server/sched.go, server/routes.go): it starts
 llama-server with a context of num_ctx × parallel, leaves LLAMA_ARG_FIT_TARGET free on every card, and takes a
-further model beside a loaded one only when its need is at most 80 % of what is free.
+further model beside a loaded one only when its need is at most 80 % of what is free. There it knows of no sliding
+windows (PredictServerVRAM of llm/llama_server.go).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .environment import GIB, LEAST_FREE_BYTES, MIB, Gpu, settings, visible
 from .gguf import ModelShape, cache_type_bytes
@@ -168,9 +169,10 @@ class Sizer:
         single = shape is not None and (shape.embedding_only or shape.architecture in SINGLE_REQUEST)
         return 1 if single else parallel
 
-    def cache_bytes_per_token(self, model: Model) -> float:
-        """KV bytes of one token."""
-        return model.shape.cache_bytes_per_token(self._cache_type) if model.shape else 0.0
+    def cache_bytes_per_token(self, model: Model, context: int) -> float:
+        """KV bytes of one token, on average over the model's context: where windows are, less the longer it is."""
+        tokens = max(1, self.context_of(model, context))
+        return model.shape.cache_bytes(tokens, self._cache_type) / tokens if model.shape else 0.0
 
     def gpu_share(self, model: Model) -> float:
         """The part of the layers that `num_gpu` sends to the pool; everything without it."""
@@ -183,21 +185,37 @@ class Sizer:
         """Weights, KV cache and room for computing, in the pool."""
         if not model.shape:
             return 0
-        tokens = self.parallel_of(model, parallel) * self.context_of(model, context)
-        sized = model.shape.weights_bytes + tokens * self.cache_bytes_per_token(model)
+        request_bytes = model.shape.cache_bytes(self.context_of(model, context), self._cache_type)
+        sized = model.shape.weights_bytes + self.parallel_of(model, parallel) * request_bytes
         return int(sized * self.gpu_share(model)) + model.companion_bytes + ROOM_PER_MODEL_BYTES
+
+    def expected_bytes(self, model: Model, parallel: int, context: int) -> int:
+        """What the server expects a model to need before it loads it beside another: windows are not counted."""
+        shape = model.shape.without_windows() if model.shape else None
+        return self.need_bytes(replace(model, shape=shape), parallel, context)
 
     def fits(self, numbers: Numbers) -> bool:
         """Whether the largest declared models fit beside each other, by the server's own rule."""
-        needs = sorted(
-            (self.need_bytes(model, numbers.parallel, numbers.context) for model in self.known), reverse=True
-        )
+        amounts = (numbers.parallel, numbers.context)
+        largest = sorted(self.known, key=lambda model: -self.need_bytes(model, *amounts))
         free_bytes = float(self.pool.usable_bytes)
-        for position, need in enumerate(needs[: numbers.loaded]):
-            if need > free_bytes * (FURTHER_MODEL_SHARE if position else 1.0):
+        for position, model in enumerate(largest[: numbers.loaded]):
+            need = self.need_bytes(model, *amounts)
+            if need > free_bytes:
+                return False
+            if position and self.expected_bytes(model, *amounts) > free_bytes * FURTHER_MODEL_SHARE:
                 return False
             free_bytes -= need
         return True
+
+    def longest_context(self, model: Model, numbers: Numbers) -> int:
+        """The most tokens, in steps of 256, at which the model lets everything fit; 0 where none would do."""
+        others = [other for other in self.known if other is not model]
+        for tokens in range(self.context_of(model, numbers.context) // 256 * 256, 511, -256):
+            shortened = [*others, replace(model, context=tokens)]
+            if Sizer(self.pool, shortened, self._cache_type, self._layers).fits(numbers):
+                return tokens
+        return 0
 
     def account(self, numbers: Numbers) -> dict[str, object]:
         """The bytes, by model."""
@@ -210,7 +228,9 @@ class Sizer:
                 {
                     "name": model.name,
                     "weights_bytes": model.shape.weights_bytes if model.shape else None,
-                    "kv_cache_bytes_per_token": self.cache_bytes_per_token(model) if model.shape else None,
+                    "kv_cache_bytes_per_token": (
+                        self.cache_bytes_per_token(model, numbers.context) if model.shape else None
+                    ),
                     "context": self.context_of(model, numbers.context),
                     "parallel": self.parallel_of(model, numbers.parallel),
                     "need_bytes": self.need_bytes(model, numbers.parallel, numbers.context) if model.shape else None,
@@ -310,13 +330,8 @@ def _tell_memory(result: Plan, sizer: Sizer, wish: Numbers, numbers: Numbers) ->
 
 def _remedy(sizer: Sizer, numbers: Numbers) -> str:
     worst = max(sizer.known, key=lambda model: sizer.need_bytes(model, numbers.parallel, numbers.context))
-    per_token = sizer.cache_bytes_per_token(worst) * sizer.parallel_of(worst, numbers.parallel)
-    fixed_bytes = sizer.need_bytes(worst, numbers.parallel, numbers.context) - int(
-        per_token * sizer.context_of(worst, numbers.context) * sizer.gpu_share(worst)
-    )
-    left_bytes = sizer.pool.usable_bytes - fixed_bytes
-    if per_token and left_bytes > per_token * 512:
-        tokens = int(left_bytes / per_token) // 256 * 256
+    tokens = sizer.longest_context(worst, numbers)
+    if tokens:
         smaller = f"OLLAMA_KV_CACHE_TYPE=q8_0, or a smaller {PARALLEL}"
         return f"What would fit: a context of {tokens} for {worst.name}, or {smaller}."
     return f"What would fit: a smaller quantization of {worst.name}, or more memory."
@@ -335,8 +350,16 @@ def _tell_models(result: Plan, models: Sequence[Model], environment: Mapping[str
             result.warnings.append(
                 f"{model.name}: num_ctx {model.context} is more than the {model.shape.context} tokens of its training"
             )
+        if model.shape.window_elements:
+            result.reasons.append(
+                f"{model.name}: layers with a sliding window of {model.shape.window} keep at most "
+                f"{model.shape.window_cells} tokens of each request, the others its whole context"
+            )
         if not model.shape.exact:
-            result.reasons.append(f"{model.name}: some layers keep a sliding window only, so less than planned is used")
+            result.reasons.append(
+                f"{model.name}: some layers keep a sliding window only, and which is not known, "
+                "so less than planned is used"
+            )
     cache_type, flash = environment.get("OLLAMA_KV_CACHE_TYPE", ""), environment.get("OLLAMA_FLASH_ATTENTION")
     if cache_type.lower().startswith(("q", "iq")) and flash and not switch(flash):
         result.warnings.append(f"OLLAMA_KV_CACHE_TYPE={cache_type} needs OLLAMA_FLASH_ATTENTION, which is off")

@@ -49,8 +49,8 @@ def test_the_tiny_model(tiny_gguf: Path) -> None:
 def test_a_published_model_by_its_metadata() -> None:
     shape = shape_of(QWEN_7B, 4_683_073_184)
     # The well-known 56 KiB per token of Qwen2.5-7B in f16.
-    assert shape.cache_bytes_per_token("f16") == 57344
-    assert shape.cache_bytes_per_token("q8_0") == 57344 * 34 / 64
+    assert shape.cache_bytes(1, "f16") == 57344
+    assert shape.cache_bytes(1, "q8_0") == 57344 * 34 / 64
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,9 @@ def test_a_published_model_by_its_metadata() -> None:
         ({"qwen2.attention.head_count_kv": [4, 0] * 14}, 14 * 4 * 256, True),
         ({"qwen2.full_attention_interval": 4}, 7 * 4 * 256, True),
         ({"qwen2.attention.sliding_window": 1024}, 28 * 4 * 256, False),
+        ({"qwen2.attention.sliding_window": [1024] * 28}, 28 * 4 * 256, False),
+        ({"qwen2.attention.sliding_window": 1024, "qwen2.attention.sliding_window_pattern": 4}, 28 * 4 * 256, False),
+        ({"qwen2.attention.shared_kv_layers": 8}, 20 * 4 * 256, True),
         ({"qwen2.attention.head_count_kv": None}, 28 * 28 * 256, True),
     ],
 )
@@ -68,13 +71,65 @@ def test_shapes_that_differ(extra: dict[str, Any], elements: int, exact: bool) -
     assert (shape.cache_elements, shape.exact) == (elements, exact)
 
 
+def windowed(architecture: str, layers: int, window: int, **attention: Any) -> dict[str, Any]:
+    """Metadata of a model with 2 KV heads of 64 + 64 elements."""
+    lengths = {"head_count": 2, "key_length": 64, "value_length": 64, "sliding_window": window}
+    return {
+        "general.architecture": architecture,
+        f"{architecture}.block_count": layers,
+        **{f"{architecture}.attention.{key}": value for key, value in {**lengths, **attention}.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("metadata", "full_layers", "windowed_layers"),
+    [
+        # 5 of 6 of Gemma 3 27B's 62 layers have a window; a number and flags overrule that.
+        (windowed("gemma3", 62, 1024), 10, 52),
+        (windowed("gemma3", 62, 1024, sliding_window_pattern=2), 31, 31),
+        (windowed("gemma3", 4, 1024, sliding_window_pattern=[True, True, True, False]), 1, 3),
+        (windowed("gemma3", 4, 1024, sliding_window_pattern=1), 4, 0),
+        (windowed("gemma2", 46, 4096), 23, 23),
+        (windowed("gptoss", 24, 128), 12, 12),
+        (windowed("gpt-oss", 24, 128), 12, 12),
+        (windowed("new", 4, 128, sliding_window_pattern=[True, False, True, True]), 1, 3),
+    ],
+)
+def test_layers_with_a_window_keep_no_more_than_it(
+    metadata: dict[str, Any], full_layers: int, windowed_layers: int
+) -> None:
+    shape = shape_of(metadata, 1)
+    assert (shape.cache_elements, shape.window_elements) == (full_layers * 256, windowed_layers * 256)
+    assert (shape.exact, shape.without_windows().cache_elements) == (True, (full_layers + windowed_layers) * 256)
+
+
+@pytest.mark.parametrize(("window", "cells"), [(128, 768), (1024, 1536), (4096, 4608)])
+def test_a_window_holds_a_batch_as_well_and_is_padded(window: int, cells: int) -> None:
+    shape = shape_of(windowed("gptoss", 2, window), 1)
+    assert shape.cache_bytes(32768, "f16") == 2 * 256 * (32768 + cells)
+    assert shape.cache_bytes(512, "f16") == 2 * 256 * (512 + 512)
+
+
+def test_layers_with_a_window_may_have_heads_of_another_length_and_share_their_cache() -> None:
+    flags = [True, True, False, True, True, False]
+    lengths = {"key_length_swa": 16, "value_length_swa": 16, "shared_kv_layers": 2}
+    shape = shape_of(windowed("gemma4", 6, 512, sliding_window_pattern=flags, **lengths), 1)
+    assert (shape.cache_elements, shape.window_elements) == (2 * 128, 3 * 2 * 32)
+
+
+@pytest.mark.parametrize("pattern", [0, -1, "2", [True]])
+def test_a_pattern_that_makes_no_sense_is_not_believed(pattern: Any) -> None:
+    shape = shape_of(windowed("new", 4, 512, sliding_window_pattern=pattern), 1)
+    assert (shape.cache_elements, shape.window_elements, shape.exact) == (4 * 256, 0, False)
+
+
 def test_embedding_models_are_recognised() -> None:
     assert shape_of({**QWEN_7B, "qwen2.pooling_type": 1}, 1).embedding_only
 
 
 def test_an_unknown_cache_type_is_refused() -> None:
     with pytest.raises(OllamaError, match="expected OLLAMA_KV_CACHE_TYPE as one of f32, f16"):
-        shape_of(QWEN_7B, 1).cache_bytes_per_token("q3")
+        shape_of(QWEN_7B, 1).cache_bytes(1, "q3")
 
 
 def test_long_vocabularies_are_walked_over(tmp_path: Path) -> None:

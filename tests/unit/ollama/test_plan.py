@@ -16,6 +16,10 @@ from hypothesis import strategies as st
 SEVEN = ModelShape("qwen2", 28, 28672, 32768, 4_683_073_184)
 BIG = ModelShape("qwen2", 64, 131072, 32768, 19_851_336_672)
 
+# Gemma 3 27B: 10 layers that keep everything and 52 with a window, of 16 heads of 128 + 128; gpt-oss 20B: 12 and 12.
+GEMMA = ModelShape("gemma3", 62, 40960, 131072, 17_396_936_941, window=1024, window_elements=212992)
+GPT_OSS = ModelShape("gptoss", 24, 12288, 131072, 13_793_425_048, window=128, window_elements=12288)
+
 
 def host(gpus: int = 0, gpu_gib: int = 24, ram_gb: int = 128, cores: int = 24) -> Host:
     cards = tuple(Gpu(index, "L4", gpu_gib * GIB, f"GPU-{index}") for index in range(gpus))
@@ -131,6 +135,40 @@ def test_a_quantized_cache_lets_more_requests_in() -> None:
     assert numbers(plan(host(gpus=1), models, {**wanted, "OLLAMA_KV_CACHE_TYPE": "q8_0"}))[1] == "5"
     off = plan(host(gpus=1), models, {"OLLAMA_KV_CACHE_TYPE": "q8_0", "OLLAMA_FLASH_ATTENTION": False})
     assert any("needs OLLAMA_FLASH_ATTENTION" in warning for warning in off.warnings)
+
+
+@pytest.mark.parametrize(("shape", "gpu_gib", "cores"), [(GEMMA, 45, 24), (GPT_OSS, 24, 32)])
+def test_windows_leave_the_servers_own_context(shape: ModelShape, gpu_gib: int, cores: int) -> None:
+    result = plan(host(gpus=1, gpu_gib=gpu_gib, cores=cores), [Model("a", shape)], {})
+    assert ("OLLAMA_CONTEXT_LENGTH" in result.environment, result.memory["fits"]) == (False, True)
+    assert any(f"window of {shape.window} keep at most {shape.window_cells} tokens" in text for text in result.reasons)
+    (model,) = result.memory["models"]  # type: ignore[misc]
+    cache = cores // 4 * 2 * (32768 * shape.cache_elements + shape.window_cells * shape.window_elements)
+    assert model["need_bytes"] == shape.weights_bytes + cache + GIB
+    assert model["context"] * model["parallel"] * model["kv_cache_bytes_per_token"] == cache
+    full = plan(host(gpus=1, gpu_gib=gpu_gib, cores=cores), [Model("a", shape.without_windows())], {})
+    assert int(full.environment["OLLAMA_CONTEXT_LENGTH"]) < 32768
+
+
+def test_a_further_model_is_expected_without_its_windows() -> None:
+    # The first takes 27.5 GiB. The second would take 20.3, and is expected to take 32.7 of at most 80 % of what is
+    # free beside the first: 28.4 GiB of a card of 64, 41.2 of one of 80.
+    wanted = {"OLLAMA_NUM_PARALLEL": 1, "OLLAMA_CONTEXT_LENGTH": 32768}
+    models = [Model("big", BIG), Model("gemma", GEMMA)]
+    assert plan(host(gpus=1, gpu_gib=64), models, wanted).environment["OLLAMA_MAX_LOADED_MODELS"] == "1"
+    assert plan(host(gpus=1, gpu_gib=80), models, wanted).environment["OLLAMA_MAX_LOADED_MODELS"] == "2"
+
+
+@pytest.mark.parametrize("shape", [BIG, GEMMA, GPT_OSS])
+@pytest.mark.parametrize("others", [[], [Model("b", SEVEN)]])
+def test_the_longest_context_is_found_with_windows_as_well(shape: ModelShape, others: list[Model]) -> None:
+    wanted = {"OLLAMA_NUM_PARALLEL": 16, "OLLAMA_MAX_LOADED_MODELS": 1 + len(others), "OLLAMA_CONTEXT_LENGTH": 1024}
+    card = host(gpus=1, gpu_gib=60)
+    warnings = plan(card, [Model("a", shape, context=131072), *others], wanted).warnings
+    warning = next(text for text in warnings if "does not fit" in text)
+    tokens = int(warning.partition("a context of ")[2].split()[0])
+    assert plan(card, [Model("a", shape, context=tokens), *others], wanted).memory["fits"] is True
+    assert plan(card, [Model("a", shape, context=tokens + 256), *others], wanted).memory["fits"] is False
 
 
 def test_a_cpu_host_is_bounded_by_its_ram() -> None:
