@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .shape import LayerShape, ModelShape, count_layers
+from .quantization import Quantization
+from .shape import LayerShape, MlpShape, ModelShape, count_layers
 
 # vLLM pads the vocabulary to a multiple of 64 rows, then splits it.
 VOCABULARY_PADDING = 64
@@ -19,16 +20,26 @@ def tensor_parallel_problem(shape: ModelShape, size: int) -> str | None:
     """
     if size == 1:
         return None
-    problem = _head_problem(shape, size)
-    if problem:
-        return problem
-    columns = {layer.mlp.intermediate for layer, dummy in count_layers(shape.layers) if layer.mlp is not None}
-    group = shape.quantization.group_size if shape.quantization.bits < 8 else 0
-    for width in sorted(columns):
-        if width % size:
-            return f"a feed-forward width of {width} does not divide by {size}"
-        if group and (width // size) % group:
-            return f"quantization groups of {group} columns do not fit into {width} / {size}"
+    return _head_problem(shape, size) or _column_problem(shape, size)
+
+
+def _column_problem(shape: ModelShape, size: int) -> str | None:
+    blocks = {layer.mlp for layer, dummy in count_layers(shape.layers) if layer.mlp is not None}
+    problems = (
+        _width_problem(mlp, shape.quantization, size) for mlp in sorted(blocks, key=lambda mlp: mlp.intermediate)
+    )
+    return next(filter(None, problems), None)
+
+
+def _width_problem(mlp: MlpShape, quantization: Quantization, size: int) -> str | None:
+    """Of one feed-forward block. MXFP4 experts are cut within their groups: each rank's part is padded (vLLM
+    gpt_oss.py, mxfp4_round_up_hidden_size_and_intermediate_size)."""
+    width = mlp.intermediate
+    if width % size:
+        return f"a feed-forward width of {width} does not divide by {size}"
+    group = quantization.group_size if quantization.bits < 8 and not quantization.experts_only else 0
+    if group and (width // size) % group:
+        return f"quantization groups of {group} columns do not fit into {width} / {size}"
     return None
 
 

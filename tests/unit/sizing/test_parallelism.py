@@ -8,7 +8,7 @@ from ansible_collections.llm.serving.plugins.module_utils.sizing.parallelism imp
 )
 from ansible_collections.llm.serving.plugins.module_utils.sizing.shape import parse_shape
 
-from .samples import DEEPSEEK_V3, LLAMA_8B, QWEN_32B
+from .samples import DEEPSEEK_V3, GPT_OSS_120B, LLAMA_8B, QWEN_32B
 
 
 def test_sizes_divide_the_heads():
@@ -16,6 +16,13 @@ def test_sizes_divide_the_heads():
     assert valid_tensor_parallel_sizes(parse_shape(DEEPSEEK_V3), 16) == [1, 2, 4, 8, 16]
     # 40 heads and 8 KV heads: 5 divides the heads, and the KV heads neither divide nor repeat.
     assert valid_tensor_parallel_sizes(parse_shape(QWEN_32B), 8) == [1, 2, 4, 8]
+
+
+def test_mxfp4_experts_are_cut_within_their_groups():
+    # 2880 / 4 and 2880 / 8 are no multiples of 32: each rank's part is padded.
+    assert valid_tensor_parallel_sizes(parse_shape(GPT_OSS_120B), 8) == [1, 2, 4, 8]
+    narrow = parse_shape({**GPT_OSS_120B, "intermediate_size": 2884})
+    assert "feed-forward width of 2884" in (tensor_parallel_problem(narrow, 8) or "")
 
 
 @pytest.mark.parametrize(

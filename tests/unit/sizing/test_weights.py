@@ -6,7 +6,7 @@ from ansible_collections.llm.serving.plugins.module_utils.sizing.safetensors imp
 from ansible_collections.llm.serving.plugins.module_utils.sizing.shape import parse_shape
 from ansible_collections.llm.serving.plugins.module_utils.sizing.weights import stage_weights
 
-from .samples import DEEPSEEK_V3, GIB, LLAMA_8B, QWEN3_30B_A3B, QWEN_32B
+from .samples import DEEPSEEK_V3, GIB, GPT_OSS_120B, LLAMA_8B, QWEN3_30B_A3B, QWEN_32B
 
 
 def rank_gib(config, tp=1, pp=1, checkpoint=None):
@@ -80,22 +80,8 @@ def test_tied_embeddings_are_held_once_and_twice_over_stages():
 
 
 def test_mxfp4_experts_are_padded_for_their_kernels():
-    config = {
-        **QWEN3_30B_A3B,
-        "model_type": "gpt_oss",
-        "hidden_size": 2880,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 64,
-        "num_key_value_heads": 8,
-        "head_dim": 64,
-        "vocab_size": 201088,
-        "intermediate_size": 2880,
-        "moe_intermediate_size": None,
-        "num_experts_per_tok": 4,
-        "quantization_config": {"quant_method": "mxfp4"},
-    }
     # The files hold 60.8 GiB; logs show 64.4 to 66 GiB, by kernel.
-    assert rank_gib(config)[0] == pytest.approx(65.5, abs=0.8)
+    assert rank_gib(GPT_OSS_120B)[0] == pytest.approx(65.5, abs=0.8)
 
 
 def tensors(**named: tuple[str, tuple[int, ...]]) -> CheckpointSize:
