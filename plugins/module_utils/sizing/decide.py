@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from .errors import SizingError
 from .estimate import Setup, stage_layout
 from .kv_cache import CacheLayout, largest_length
-from .parallelism import stage_ranges
+from .parallelism import stage_ranges, tensor_parallel_problem
 from .plans import ModelFiles
 from .profiles import Profile
 from .quantization import Quantization
@@ -103,14 +103,27 @@ def choose_quantization(wish: Wish, files: ModelFiles, capability: tuple[int, in
     return files
 
 
+_EXPERT_PARALLEL = "enable-expert-parallel"
 # Options of the engine that take memory which is not predicted.
 _UNPREDICTED = {
     "speculative-config": "speculative decoding loads a draft model and caches for it too",
     "enable-lora": "LoRA adapters take memory by their number and rank",
     "cpu-offload-gb": "part of the weights stays in RAM",
     "kv-transfer-config": "a KV connector has buffers of its own",
-    "enable-expert-parallel": "experts are spread over ranks as wholes",
+    _EXPERT_PARALLEL: "experts are spread over ranks as wholes",
 }
+
+
+def served_shape(wish: Wish, shape: ModelShape) -> ModelShape:
+    """The model's shape, its experts whole where the operator's further options spread them over ranks."""
+    return replace(shape, whole_experts=bool(wish.extra_args.get(_EXPERT_PARALLEL)))
+
+
+def whole_experts_remedy(shape: ModelShape, size: int) -> str:
+    """How the model can be served at that tensor-parallel size with its experts whole; empty where it cannot."""
+    if not shape.experts or tensor_parallel_problem(replace(shape, whole_experts=True), size):
+        return ""
+    return f"extra_args: {{{_EXPERT_PARALLEL}: true}}, which spreads experts over ranks as wholes"
 
 
 def with_unpredicted(wish: Wish, files: ModelFiles) -> ModelFiles:

@@ -16,7 +16,7 @@ def tensor_parallel_problem(shape: ModelShape, size: int) -> str | None:
 
     Attention heads must divide evenly (vLLM ModelConfig.verify_with_parallel_config), the padded vocabulary,
     the vision tower's heads, expert and feed-forward columns too, and a quantized matrix only between groups
-    of columns that share a scale.
+    of columns that share a scale. Experts that ranks hold as wholes are not split.
     """
     if size == 1:
         return None
@@ -25,6 +25,7 @@ def tensor_parallel_problem(shape: ModelShape, size: int) -> str | None:
 
 def _column_problem(shape: ModelShape, size: int) -> str | None:
     blocks = {layer.mlp for layer, dummy in count_layers(shape.layers) if layer.mlp is not None}
+    blocks = {mlp for mlp in blocks if not (mlp.experts and shape.whole_experts)}
     problems = (
         _width_problem(mlp, shape.quantization, size) for mlp in sorted(blocks, key=lambda mlp: mlp.intermediate)
     )

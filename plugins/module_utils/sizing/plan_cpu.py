@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from . import cpu
-from .decide import Notes, choose_batch, choose_dtype, length_limit, longest_context
+from .decide import Notes, choose_batch, choose_dtype, length_limit, longest_context, served_shape
 from .engine_config import cpu_environment, engine_args
 from .errors import SizingError
 from .estimate import Estimate, Setup, estimate
@@ -60,7 +60,7 @@ def _from_environment(wish: Wish) -> int | None:
 
 
 def _setup(wish: Wish, files: ModelFiles, host: Host, notes: Notes) -> Setup:
-    shape = files.shape
+    shape = served_shape(wish, files.shape)
     tensor_parallel = wish.integer("tensor_parallel_size") or 1
     pipeline_parallel = wish.integer("pipeline_parallel_size") or 1
     nodes = wish.integer("nodes") or 1

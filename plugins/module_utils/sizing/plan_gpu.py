@@ -16,6 +16,8 @@ from .decide import (
     choose_quantization,
     length_limit,
     longest_context,
+    served_shape,
+    whole_experts_remedy,
     with_unpredicted,
 )
 from .engine_config import engine_args, gpu_environment
@@ -72,7 +74,12 @@ class _Request:
 def plan_gpu(wishes: Sequence[Wish], models: Sequence[ModelFiles], host: Host) -> list[Plan]:
     """Plans in the order of the wishes. Raises SizingError when one cannot be served."""
     requests = [
-        _Request(wish, files, profile(wish.profile), length_limit(wish, files.shape))
+        _Request(
+            wish,
+            replace(files, shape=served_shape(wish, files.shape)),
+            profile(wish.profile),
+            length_limit(wish, files.shape),
+        )
         for wish, files in zip(wishes, models)
     ]
     placed = _place_all(requests, host)
@@ -106,11 +113,12 @@ def _sizes(request: _Request, host: Host) -> list[int]:
     problem = tensor_parallel_problem(shape, wished)
     if problem:
         allowed = valid_tensor_parallel_sizes(shape, max(8, wished))
+        narrower = f"tensor_parallel_size: {max(size for size in allowed if size <= wished)}"
         raise SizingError(
             f"{wish.name}: tensor_parallel_size {wished} does not work: {problem}",
             expected="one of " + ", ".join(map(str, allowed)),
             found=str(wished),
-            remedy=f"set tensor_parallel_size: {max(size for size in allowed if size <= wished)}",
+            remedy="set " + " or ".join(filter(None, (narrower, whole_experts_remedy(shape, wished)))),
         )
     if request.devices_needed(wished) > len(host.devices):
         raise SizingError(

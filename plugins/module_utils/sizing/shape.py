@@ -153,6 +153,8 @@ class ModelShape:
     mla: MlaShape | None = None
     vision: VisionShape | None = None
     draft_layers: int = 0
+    # Experts are spread over the ranks as wholes (expert parallelism) and not split.
+    whole_experts: bool = False
     # Why the arithmetic may be off for this model; empty when it is well understood.
     unsafe: tuple[str, ...] = ()
 

@@ -273,6 +273,29 @@ def test_impossible_wishes(wishes, message):
         plan_one(LLAMA_8B, Host(devices=cards("H100-80GB", 2)), **wishes)
 
 
+QWEN3_30B_A3B_AWQ = {**QWEN3_30B_A3B, "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128}}
+
+
+def test_experts_that_cannot_be_split_may_stay_whole():
+    host = Host(devices=cards("H100-80GB", 4))
+    with pytest.raises(SizingError, match="do not fit into 768 / 4") as refusal:
+        plan_one(QWEN3_30B_A3B_AWQ, host, tensor_parallel_size=4)
+    assert "tensor_parallel_size: 2 or extra_args: {enable-expert-parallel: true}" in refusal.value.remedy
+    for option in ("enable-expert-parallel", "enable_expert_parallel"):
+        plan = plan_one(QWEN3_30B_A3B_AWQ, host, tensor_parallel_size=4, extra_args={option: True})
+        assert plan.engine_args["enable-expert-parallel"] is True
+
+
+def test_whole_experts_are_no_remedy_for_what_they_do_not_change():
+    host = Host(devices=cards("H100-80GB", 4))
+    # 32 heads do not divide by 3.
+    with pytest.raises(SizingError) as refusal:
+        plan_one(QWEN3_30B_A3B_AWQ, host, tensor_parallel_size=3)
+    assert "expert" not in refusal.value.remedy
+    with pytest.raises(SizingError, match="do not fit into 768 / 4"):
+        plan_one(QWEN3_30B_A3B_AWQ, host, tensor_parallel_size=4, extra_args={"enable-expert-parallel": False})
+
+
 def test_longer_contexts_are_allowed_where_rope_is_overridden():
     wishes = {"max_model_len": 200000, "extra_args": {"hf-overrides": {"rope_scaling": {"factor": 2}}}}
     plan = plan_one(LLAMA_8B, Host(devices=cards("H100-80GB")), **wishes)
