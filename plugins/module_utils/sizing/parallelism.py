@@ -41,6 +41,9 @@ def _width_problem(mlp: MlpShape, quantization: Quantization, size: int) -> str 
     group = quantization.group_size if quantization.bits < 8 and not quantization.experts_only else 0
     if group and (width // size) % group:
         return f"quantization groups of {group} columns do not fit into {width} / {size}"
+    block = quantization.block_size
+    if block and (width // size) % block:
+        return f"quantization blocks of {block} columns do not fit into {width} / {size}"
     return None
 
 

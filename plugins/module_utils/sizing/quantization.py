@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ class Quantization:
 
     bits: of one linear weight, its scales and zero points included; 16 when not quantized.
     experts_only: only expert weights are quantized (gpt-oss).
+    block_size: a rank's feed-forward columns must be a multiple of it, also with 8 bits; 0 where that is free.
     minimum_capability: of an NVIDIA card, as (major, minor); None where there is no such limit.
     """
 
@@ -21,6 +23,7 @@ class Quantization:
     group_size: int = 0
     experts_only: bool = False
     minimum_capability: tuple[int, int] | None = None
+    block_size: int = 0
 
     @property
     def is_quantized(self) -> bool:
@@ -77,7 +80,18 @@ def _compressed_tensors(config: Mapping[str, Any]) -> Quantization:
         _grouped(bits, group_size, not weights.get("symmetric", True)),
         group_size,
         minimum_capability=minimum,
+        block_size=_block_size(weights),
     )
+
+
+def _block_size(weights: Mapping[str, Any]) -> int:
+    """Of compressed-tensors' FP8 in blocks, such as [128, 128] or "128x128": vLLM refuses ranks that cut a matrix
+    within one (validate_fp8_block_shape, and validate_fp8_block_shape_moe for experts)."""
+    if weights.get("type") != "float" or weights.get("strategy") != "block":
+        return 0
+    structure = weights.get("block_structure")
+    sides = structure.split("x") if isinstance(structure, str) else structure
+    return math.lcm(*map(int, sides)) if isinstance(sides, list) else 0
 
 
 def _integer_groups(config: Mapping[str, Any], method: str) -> Quantization:

@@ -8,7 +8,7 @@ from ansible_collections.llm.serving.plugins.module_utils.sizing.parallelism imp
 )
 from ansible_collections.llm.serving.plugins.module_utils.sizing.shape import parse_shape
 
-from .samples import DEEPSEEK_V3, GPT_OSS_120B, LLAMA_8B, QWEN_32B
+from .samples import DEEPSEEK_V3, GPT_OSS_120B, LLAMA_8B, QWEN3_30B_A3B, QWEN_32B
 
 
 def test_sizes_divide_the_heads():
@@ -23,6 +23,21 @@ def test_mxfp4_experts_are_cut_within_their_groups():
     assert valid_tensor_parallel_sizes(parse_shape(GPT_OSS_120B), 8) == [1, 2, 4, 8]
     narrow = parse_shape({**GPT_OSS_120B, "intermediate_size": 2884})
     assert "feed-forward width of 2884" in (tensor_parallel_problem(narrow, 8) or "")
+
+
+@pytest.mark.parametrize("structure", [[128, 128], "128x128"])
+def test_matrices_are_not_cut_within_blocks_of_compressed_tensors(structure):
+    weights = {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": structure, "group_size": None}
+    config = {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": weights}}}
+    blocks = parse_shape({**QWEN3_30B_A3B, "quantization_config": config})
+    # 768 / 4 is no multiple of 128.
+    assert valid_tensor_parallel_sizes(blocks, 8) == [1, 2]
+    assert "blocks of 128 columns do not fit into 768 / 4" in (tensor_parallel_problem(blocks, 4) or "")
+    # Scales per channel, and experts in the engine's own FP8 format, whose blocks it refines.
+    channels = {"config_groups": {"group_0": {"weights": {**weights, "strategy": "channel", "block_structure": None}}}}
+    own = {"quant_method": "fp8", "weight_block_size": [128, 128]}
+    for quantization in ({**config, **channels}, own):
+        assert tensor_parallel_problem(parse_shape({**QWEN3_30B_A3B, "quantization_config": quantization}), 4) is None
 
 
 @pytest.mark.parametrize(
