@@ -10,7 +10,7 @@ from .kv_cache import CacheLayout, largest_length
 from .parallelism import stage_ranges, tensor_parallel_problem
 from .plans import ModelFiles
 from .profiles import Profile
-from .quantization import Quantization
+from .quantization import MINIMUM_CAPABILITY, Quantization
 from .shape import ModelShape
 from .wishes import Wish
 
@@ -87,7 +87,7 @@ def choose_quantization(wish: Wish, files: ModelFiles, capability: tuple[int, in
     online = wish.text("quantization")
     own = files.shape.quantization
     if online in _ONLINE_QUANTIZATION and not own.is_quantized:
-        quantization = Quantization(online, _ONLINE_QUANTIZATION[online], minimum_capability=(7, 5))
+        quantization = Quantization(online, _ONLINE_QUANTIZATION[online], minimum_capability=MINIMUM_CAPABILITY[online])
         notes.because(f"quantization {online}: weights are narrowed while loading, as the operator asked.")
         own = quantization
         files = ModelFiles(replace(files.shape, quantization=quantization), None)

@@ -33,15 +33,20 @@ class Quantization:
 
 NOT_QUANTIZED = Quantization()
 
-# Lowest compute capability per method, from the `get_min_capability` of vLLM's quantization classes.
+# Lowest compute capability per method, from the `get_min_capability` of vLLM's quantization classes: of 0.32, for
+# bitsandbytes and GGUF of releases that still had them. For compressed-tensors its schemes' counts, which is higher.
 MINIMUM_CAPABILITY: dict[str, tuple[int, int]] = {
     "awq": (7, 5),
     "gptq": (6, 0),
+    "auto-round": (6, 0),
     "fp8": (7, 5),
-    "compressed-tensors": (7, 0),
+    "fbgemm_fp8": (8, 0),
+    "experts_int8": (8, 0),
+    "compressed-tensors": (7, 5),
     "bitsandbytes": (7, 0),
-    "modelopt": (8, 9),
+    "modelopt": (8, 0),
     "modelopt_fp4": (7, 5),
+    "modelopt_mixed": (7, 5),
     "mxfp4": (8, 0),
     "gguf": (6, 0),
 }
@@ -73,13 +78,14 @@ def _compressed_tensors(config: Mapping[str, Any]) -> Quantization:
     group_size = _integer(weights, "group_size", 0)
     if bits == 4 and weights.get("type") == "float":
         # NVFP4: an 8-bit scale per 16 weights. MXFP4: per 32.
-        return Quantization("compressed-tensors", 4 + 8 / (group_size or 16), group_size or 16)
-    minimum = (7, 5) if bits == 8 else (7, 0)
+        group_size = group_size or 16
+        minimum = MINIMUM_CAPABILITY["mxfp4" if group_size == 32 else "compressed-tensors"]
+        return Quantization("compressed-tensors", 4 + 8 / group_size, group_size, minimum_capability=minimum)
     return Quantization(
         "compressed-tensors",
         _grouped(bits, group_size, not weights.get("symmetric", True)),
         group_size,
-        minimum_capability=minimum,
+        minimum_capability=MINIMUM_CAPABILITY["compressed-tensors"],
         block_size=_block_size(weights),
     )
 
@@ -103,19 +109,20 @@ def _integer_groups(config: Mapping[str, Any], method: str) -> Quantization:
         method,
         _grouped(bits, group_size, zero_points),
         max(0, group_size),
-        minimum_capability=MINIMUM_CAPABILITY.get(method, (7, 5)),
+        minimum_capability=MINIMUM_CAPABILITY.get(method, MINIMUM_CAPABILITY["auto-round"]),
     )
 
 
 def _modelopt(config: Mapping[str, Any], method: str) -> Quantization:
-    """NVIDIA ModelOpt: NVFP4 or FP8, named here or one level below."""
+    """NVIDIA ModelOpt: NVFP4, FP8 or a mixture, named here or one level below."""
     inner = config.get("quantization")
     inner_algorithm = inner.get("quant_algo") if isinstance(inner, Mapping) else ""
     algorithm = str(config.get("quant_algo") or inner_algorithm or method).upper()
     if "FP4" in algorithm or algorithm == "MODELOPT":
         # An 8-bit scale per 16 weights.
         return Quantization(method, 4.5, 16, minimum_capability=MINIMUM_CAPABILITY["modelopt_fp4"])
-    return Quantization(method, 8.0, minimum_capability=MINIMUM_CAPABILITY["modelopt"])
+    minimum = MINIMUM_CAPABILITY["modelopt_mixed" if "MIXED" in algorithm else "modelopt"]
+    return Quantization(method, 8.0, minimum_capability=minimum)
 
 
 def _bitsandbytes(config: Mapping[str, Any]) -> Quantization:

@@ -165,10 +165,41 @@ def test_old_cards_compute_in_float16():
         plan_one(LLAMA_8B, Host(devices=cards("T4", 4)), dtype="bfloat16")
 
 
-def test_old_cards_have_no_kernels_for_some_formats():
-    config = {**LLAMA_8B, "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}
+def compressed(**weights):
+    return {"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": weights}}}
+
+
+# vLLM's get_min_capability: of the quantization's class, for compressed-tensors of its scheme.
+@pytest.mark.parametrize(
+    ("quantization", "card", "older"),
+    [
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, "A100-80GB", "T4"),
+        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, "T4", "V100-32GB"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "T4", "V100-32GB"),
+        ({"quant_method": "fbgemm_fp8"}, "A100-80GB", "T4"),
+        ({"quant_method": "mxfp4"}, "A100-80GB", "T4"),
+        ({"quant_method": "fp8"}, "T4", "V100-32GB"),
+        (compressed(num_bits=4, type="int", group_size=128), "T4", "V100-32GB"),
+        (compressed(num_bits=4, type="float", group_size=16), "T4", "V100-32GB"),
+        (compressed(num_bits=4, type="float", group_size=32), "A100-80GB", "T4"),
+    ],
+)
+def test_old_cards_have_no_kernels_for_some_formats(quantization, card, older):
+    config = {**LLAMA_8B, "quantization_config": quantization}
+    assert plan_one(config, Host(devices=cards(card)), max_model_len=1024)
     with pytest.raises(SizingError, match="weights need a newer card"):
-        plan_one(config, Host(devices=cards("A100-80GB")))
+        plan_one(config, Host(devices=cards(older)))
+
+
+def test_auto_round_asks_no_more_than_gptq():
+    config = {**LLAMA_8B, "quantization_config": {"quant_method": "auto-round", "bits": 4, "group_size": 128}}
+    assert plan_one(config, Host(devices=cards("V100-32GB")))
+
+
+def test_old_cards_have_no_kernels_for_some_formats_made_while_loading():
+    assert plan_one(LLAMA_8B, Host(devices=cards("A100-80GB")), quantization="experts_int8")
+    with pytest.raises(SizingError, match="experts_int8 weights need a newer card"):
+        plan_one(LLAMA_8B, Host(devices=cards("T4")), quantization="experts_int8")
 
 
 def test_weights_are_narrowed_on_request():
