@@ -70,6 +70,10 @@ class _Request:
         """GPUs of this host that the instance takes."""
         return max(1, tensor_parallel_size * self.stages // self.nodes) * self.replicas
 
+    def ranks(self, tensor_parallel_size: int) -> int:
+        """GPUs that the instance takes, of all hosts."""
+        return tensor_parallel_size * self.stages * self.replicas
+
 
 def plan_gpu(wishes: Sequence[Wish], models: Sequence[ModelFiles], host: Host) -> list[Plan]:
     """Plans in the order of the wishes. Raises SizingError when one cannot be served."""
@@ -105,8 +109,10 @@ def _sizes(request: _Request, host: Host) -> list[int]:
                 remedy="change gpus, pipeline_parallel_size or data_parallel_size",
             )
         wished = count // per_rank
-    if wished is None and request.devices_needed(1) <= len(host.devices):
-        most = max(1, len(host.devices) * request.nodes // (request.stages * request.replicas))
+    _check_mig(request, wished or 1, host)
+    whole = _whole_cards(host)
+    if wished is None and request.devices_needed(1) <= max(1, whole):
+        most = max(1, whole * request.nodes // (request.stages * request.replicas))
         sizes = valid_tensor_parallel_sizes(shape, most)
         return list(reversed(sizes)) if request.purpose.prefers_wide_tensor_parallel else sizes
     wished = wished or 1
@@ -132,6 +138,33 @@ def _sizes(request: _Request, host: Host) -> list[int]:
             "pipeline_parallel_size",
         )
     return [wished]
+
+
+def _whole_cards(host: Host) -> int:
+    return sum(not device.is_mig for device in host.devices)
+
+
+def _check_mig(request: _Request, size: int, host: Host) -> None:
+    """Raises SizingError when ranks could only be placed on several MIG instances."""
+    whole = _whole_cards(host)
+    if whole < len(host.devices) and request.ranks(size) > 1 and request.devices_needed(size) > whole:
+        raise _spans_mig(request, size)
+
+
+def _spans_mig(request: _Request, size: int) -> SizingError:
+    """CUDA shows a process one MIG instance only, and NCCL finds no way between those of a card."""
+    settings = {
+        "tensor_parallel_size": size,
+        "pipeline_parallel_size": request.stages,
+        "replicas": request.replicas,
+    }
+    wished = [name for name, count in settings.items() if count > 1]
+    return SizingError(
+        f"{request.wish.name}: a model cannot span MIG instances: CUDA shows a process one of them only",
+        expected="one MIG instance for the model",
+        found=", ".join(f"{name}: {settings[name]}" for name in wished),
+        remedy="set " + " and ".join(f"{name}: 1" for name in wished) + ", or switch MIG off on its cards",
+    )
 
 
 def setup_for(request: _Request, device: Device, size: int, host: Host, notes: Notes) -> Setup:
@@ -267,17 +300,25 @@ def _place_one(
     for level in levels:
         needed = _remembered(partial(_booking, request, host, level))
         if indices:
-            found = _pinned(request, board, sizes[0], indices, needed)
-            if found is not None:
-                return found
-            continue
-        for size in sizes:
-            group = place(board, request.devices_needed(size), partial(needed, size), level.alone)
-            if group is not None:
-                bookings = [needed(size, board.devices[position]) or 0 for position in group]
-                board.take(request.wish.name, group, max(bookings))
-                return size, group
+            found = _pinned(request, board, sizes[0], indices, needed, alone=level.alone)
+        else:
+            tried = (_best(request, board, size, needed, alone=level.alone) for size in sizes)
+            found = next(filter(None, tried), None)
+        if found is not None:
+            return found
     return None
+
+
+def _best(
+    request: _Request, board: Board, size: int, needed: _Booking, *, alone: bool
+) -> tuple[int, tuple[int, ...]] | None:
+    """The devices that suit the instance best, booked for it; None when it fits nowhere."""
+    group = place(board, request.devices_needed(size), partial(needed, size), alone)
+    if group is None:
+        return None
+    bookings = [needed(size, board.devices[position]) or 0 for position in group]
+    board.take(request.wish.name, group, max(bookings))
+    return size, group
 
 
 def _remembered(booking: _Booking) -> _Booking:
@@ -294,7 +335,10 @@ def _remembered(booking: _Booking) -> _Booking:
 
 
 def _booking(request: _Request, host: Host, level: _Level, size: int, device: Device) -> int | None:
-    """Bytes that the instance takes of such a device at that level; None when it does not fit."""
+    """Bytes that the instance takes of such a device at that level; None when it does not fit, or when the device
+    is a MIG instance and the instance has several ranks."""
+    if device.is_mig and request.ranks(size) > 1:
+        return None
     fixed_share = request.wish.number("gpu_memory_utilization")
     try:
         setup = setup_for(request, device, size, host, Notes())
@@ -316,9 +360,11 @@ def _pinned(
     size: int,
     indices: list[int],
     needed: _Booking,
+    *,
+    alone: bool,
 ) -> tuple[int, tuple[int, ...]] | None:
-    """The devices that the operator named, if the instance fits there. Raises SizingError when they
-    are not there or not as many as its ranks."""
+    """The devices that the operator named, if the instance fits there; of a card with MIG instances the one that
+    suits best. Raises SizingError when they are not there or not as many as its ranks."""
     by_index = {device.index: position for position, device in enumerate(board.devices)}
     unknown = [index for index in indices if index not in by_index]
     if unknown:
@@ -336,6 +382,10 @@ def _pinned(
             found=", ".join(map(str, indices)),
             remedy="name as many GPUs as the instance has ranks, or leave one of both out",
         )
+    if any(board.devices[position].is_mig for position in group):
+        if request.ranks(size) > 1:
+            raise _spans_mig(request, size)
+        return _best(request, board, size, _of_card(indices[0], needed), alone=alone)
     booked = 0
     for position in group:
         booking = needed(size, board.devices[position])
@@ -344,6 +394,11 @@ def _pinned(
         booked = max(booked, booking)
     board.take(request.wish.name, group, booked)
     return size, group
+
+
+def _of_card(index: int, booking: _Booking) -> _Booking:
+    """The same for the devices of one card; no other has room."""
+    return lambda size, device: booking(size, device) if device.index == index else None
 
 
 def _refusal(request: _Request, board: Board, host: Host) -> SizingError:
@@ -369,7 +424,7 @@ def _refusal(request: _Request, board: Board, host: Host) -> SizingError:
         expected=f"{gib(need)} per GPU for weights ({gib(account.weights_bytes)}), overheads and one request "
         f"of {length} tokens",
         found=f"{gib(allowed)} ({setup.utilization:.2f} × {gib(device.total_bytes)})",
-        remedy=remedy_text(remedies(setup, len(host.devices), replicas=request.replicas)),
+        remedy=remedy_text(remedies(setup, _whole_cards(host), replicas=request.replicas)),
     )
 
 
@@ -548,7 +603,7 @@ def _check_result(request: _Request, setup: Setup, found: Estimate, notes: Notes
             expected=f"room for one request of {setup.max_model_len} tokens "
             f"({gib(bytes_for_requests(found.layout, 1))} of KV cache)",
             found=f"{gib(account.kv_expected_bytes)} of {gib(account.budget_bytes)} are left for it",
-            remedy=remedy_text(remedies(setup, len(host.devices), replicas=request.replicas)),
+            remedy=remedy_text(remedies(setup, _whole_cards(host), replicas=request.replicas)),
         )
     if found.floor.concurrency < 1:
         notes.warn(

@@ -23,7 +23,10 @@ def fits(setup: Setup) -> bool:
 
 
 def remedies(setup: Setup, devices: int, replicas: int = 1) -> list[str]:
-    """Changes that would each make the instance fit, cheapest first; `replicas` each have GPUs of their own."""
+    """Changes that would each make the instance fit, cheapest first; `replicas` each have GPUs of their own.
+
+    devices: the host's whole cards; 0 where there are MIG instances only, which cannot be joined.
+    """
     found = []
     length = longest_context(setup, estimate(setup).account.kv_floor_bytes, 1.0, setup.max_model_len)
     if length >= 1024 and fits(replace(setup, max_model_len=length)):
@@ -36,13 +39,8 @@ def remedies(setup: Setup, devices: int, replicas: int = 1) -> list[str]:
     lean = replace(setup, max_num_seqs=min(setup.max_num_seqs, 16), max_num_batched_tokens=2048)
     if lean != setup and fits(lean):
         found.append("a smaller batch: max_num_seqs: 16 and max_num_batched_tokens: 2048")
-    for size in valid_tensor_parallel_sizes(setup.shape, MOST_GPUS):
-        wider = replace(setup, tensor_parallel_size=size)
-        if size > setup.tensor_parallel_size and fits(wider):
-            needed = size * replicas
-            where = "" if needed <= devices else f", which needs {needed} such GPUs (this host has {devices})"
-            found.append(f"more GPUs: tensor_parallel_size: {size}{where}")
-            break
+    if devices:
+        found.extend(_more_gpus(setup, devices, replicas))
     if setup.shape.quantization.bits > 8:
         for label, quantization in (("FP8", Quantization("fp8", 8.0)), ("4-bit (AWQ or GPTQ)", FOUR_BITS)):
             smaller = replace(setup, checkpoint=None, shape=replace(setup.shape, quantization=quantization))
@@ -52,7 +50,7 @@ def remedies(setup: Setup, devices: int, replicas: int = 1) -> list[str]:
     larger = larger_card(setup)
     if larger:
         found.append(f"a larger GPU, such as {larger}")
-    if replicas == 1 and (devices > 1 or not found):
+    if devices and replicas == 1 and (devices > 1 or not found):
         found.extend(_more_hosts(setup, devices))
     return found
 
@@ -68,8 +66,17 @@ def larger_card(setup: Setup) -> str | None:
     return None
 
 
+def _more_gpus(setup: Setup, devices: int, replicas: int) -> list[str]:
+    for size in valid_tensor_parallel_sizes(setup.shape, MOST_GPUS):
+        if size > setup.tensor_parallel_size and fits(replace(setup, tensor_parallel_size=size)):
+            needed = size * replicas
+            where = "" if needed <= devices else f", which needs {needed} such GPUs (this host has {devices})"
+            return [f"more GPUs: tensor_parallel_size: {size}{where}"]
+    return []
+
+
 def _more_hosts(setup: Setup, devices: int) -> list[str]:
-    sizes = valid_tensor_parallel_sizes(setup.shape, max(1, devices))
+    sizes = valid_tensor_parallel_sizes(setup.shape, devices)
     for hosts in (2, 3, 4, 6, 8):
         spread = replace(setup, tensor_parallel_size=sizes[-1], pipeline_parallel_size=hosts)
         if hosts <= len(setup.shape.layers) and fits(spread):

@@ -153,6 +153,67 @@ def test_mig_devices_are_addressed_by_uuid():
     assert plan.data_parallel_size == 1
 
 
+def mig(card, *sizes_gib):
+    """MIG instances of one card, by their memory."""
+    whole = cards("H100-80GB")[0]
+    return tuple(
+        replace(whole, index=card, name=f"MIG {gib}", total_bytes=gib * GIB, is_mig=True, selector=f"MIG-{card}-{part}")
+        for part, gib in enumerate(sizes_gib)
+    )
+
+
+def selector(plan):
+    return plan.environment["CUDA_VISIBLE_DEVICES"]
+
+
+@pytest.mark.parametrize("profile", ["balanced", "latency"])
+def test_a_model_has_one_mig_instance_even_if_more_would_suit_it(profile):
+    plan = plan_one(LLAMA_8B, Host(devices=(*mig(0, 21, 21), *mig(1, 21, 21))), profile=profile)
+    assert (plan.setup.tensor_parallel_size, plan.data_parallel_size, len(plan.gpu_indices)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "setting"),
+    [
+        ({"tensor_parallel_size": 2}, "tensor_parallel_size: 2"),
+        ({"gpus": 2}, "tensor_parallel_size: 2"),
+        ({"gpu_indices": [0, 1]}, "tensor_parallel_size: 2"),
+        ({"pipeline_parallel_size": 2}, "pipeline_parallel_size: 2"),
+        ({"pipeline_parallel_size": 2, "nodes": 2}, "pipeline_parallel_size: 2"),
+        ({"replicas": 2}, "replicas: 2"),
+    ],
+)
+def test_a_model_does_not_span_mig_instances(wishes, setting):
+    with pytest.raises(SizingError, match="cannot span MIG instances") as refusal:
+        plan_one(LLAMA_8B, Host(devices=(*mig(0, 39, 39), *mig(1, 39))), **wishes)
+    assert refusal.value.found == setting
+    assert f"set {setting[:-1]}1" in refusal.value.remedy
+
+
+def test_ranks_pass_mig_instances_over():
+    whole = [replace(card, index=card.index + 1) for card in cards("H100-80GB", 2)]
+    host = Host(devices=(*mig(0, 39, 39), *whole))
+    assert plan_one(LLAMA_8B, host, tensor_parallel_size=2).gpu_indices == (1, 2)
+    for wishes in ({"tensor_parallel_size": 4}, {"gpu_indices": [0, 1]}):
+        with pytest.raises(SizingError, match="cannot span MIG instances"):
+            plan_one(LLAMA_8B, host, **wishes)
+
+
+def test_a_card_that_is_named_gives_the_mig_instance_that_suits():
+    host = Host(devices=(*mig(0, 39, 24, 9), *mig(1, 24, 24)))
+    plans = plan_many(host, *((name, LLAMA_8B, {"gpu_indices": [0]}) for name in ("a", "b")))
+    assert sorted(map(selector, plans)) == ["MIG-0-0", "MIG-0-1"]
+    assert {plan.gpu_indices for plan in plans} == {(0,)}
+    assert selector(plan_one(LLAMA_8B, host, gpu_indices=[1])) == "MIG-1-0"
+
+
+def test_what_does_not_fit_a_mig_instance_is_not_told_to_join_some():
+    with pytest.raises(SizingError, match="does not fit") as refusal:
+        plan_one(QWEN_32B, Host(devices=mig(0, 39, 39)), max_model_len=8192)
+    assert "tensor_parallel_size" not in refusal.value.remedy
+    assert "larger GPU" in refusal.value.remedy
+
+
 def test_amd_cards_have_a_variable_of_their_own():
     plan = plan_one(LLAMA_8B, Host(devices=cards("MI300X-192GB")))
     assert (plan.device, plan.environment) == ("rocm", {"HIP_VISIBLE_DEVICES": "0"})
