@@ -186,8 +186,9 @@ def start(config: Path, output: Path) -> subprocess.Popen[bytes]:
 
 
 def parts(output: Path) -> list[int]:
-    """Process ids of the parts that were started so far."""
-    return [int(line.split()[1]) for line in output.read_text().splitlines() if line.startswith("part")]
+    """Process ids of the parts that were started so far. A line that is not whole yet is none."""
+    lines = [line for line in output.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [int(line.split()[1]) for line in lines if line.startswith("part")]
 
 
 def is_running(pid: int) -> bool:

@@ -138,7 +138,7 @@ def test_check_mode_shows_what_a_run_would_write_unless_the_host_is_bare() -> No
     waiting = [
         entry["name"] for entry in load(MONITOR, "tasks/configure.yml") if entry.get("when") == "__monitoring_can_write"
     ]
-    assert len(waiting) == 5
+    assert len(waiting) == 4
 
 
 def test_check_mode_asks_for_the_group_that_the_folders_have() -> None:
