@@ -63,7 +63,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.changes.unit import look
+from ..module_utils.changes.unit import due_actions, started_seconds
+from ..module_utils.engines.systemd import unit_states
 
 JOURNAL_LINES = 20
 
@@ -89,12 +90,13 @@ def main() -> None:
     )
     name = module.params["name"]
     try:
-        unit = look(module.run_command, name)
+        state = unit_states(module.run_command, [name])[name]
     except OSError as error:
-        module.fail_json(msg=str(error))
-    if not unit.is_known and not module.check_mode:
+        module.fail_json(msg=f"{name}: {error}")
+    if state.load != "loaded" and not module.check_mode:
         module.fail_json(msg=f"{name}: expected a unit of this host, found none by that name, or one that is masked")
-    actions = unit.wanted([Path(path) for path in module.params["files"]], time.time())
+    files = [Path(path) for path in module.params["files"]]
+    actions = due_actions(state, files, started_seconds(state), time.time())
     if not module.check_mode:
         for action in actions:
             systemctl(module, action, name)

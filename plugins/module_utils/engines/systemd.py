@@ -19,6 +19,9 @@ PROPERTIES = (
     "NeedDaemonReload",
     "MainPID",
     "ActiveEnterTimestamp",
+    "ActiveEnterTimestampMonotonic",
+    "FragmentPath",
+    "DropInPaths",
 )
 JOURNALCTL = ("journalctl", "--no-pager", "--output=cat", "--quiet")
 MAX_JOURNAL_LINES = 4000
@@ -40,6 +43,10 @@ class UnitState:
     needs_reload: bool = False
     main_pid: int = 0
     active_since: str = ""
+    active_since_us: int = 0
+    """The same on the monotonic clock, in microseconds; 0 where it never was."""
+    files: tuple[str, ...] = ()
+    """Its own file and its drop-ins."""
 
     @property
     def is_active(self) -> bool:
@@ -95,4 +102,6 @@ def _state(unit: str, block: str) -> UnitState:
         needs_reload=values.get("NeedDaemonReload") == "yes",
         main_pid=int(values.get("MainPID") or 0),
         active_since=values.get("ActiveEnterTimestamp", ""),
+        active_since_us=int(values.get("ActiveEnterTimestampMonotonic") or 0),
+        files=tuple(f"{values.get('FragmentPath', '')} {values.get('DropInPaths', '')}".split()),
     )
