@@ -21,7 +21,7 @@ demo: setup
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-deps -r .config/bootstrap.txt
-	$(BIN)/uv pip sync -q requirements.lock
+	$(BIN)/uv pip sync -q --compile-bytecode requirements.lock
 	@touch $@
 
 lint: setup
