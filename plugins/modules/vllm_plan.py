@@ -303,15 +303,10 @@ refusal:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llm.serving.plugins.module_utils.engines.entries import instances
-from ansible_collections.llm.serving.plugins.module_utils.engines.keeper import OPTIONS, Keeper, Wanted
+from ansible_collections.llm.serving.plugins.module_utils.engines.compare import ImpossibleError, compare
+from ansible_collections.llm.serving.plugins.module_utils.engines.keeper import OPTIONS
 from ansible_collections.llm.serving.plugins.module_utils.sizing.errors import SizingError
-from ansible_collections.llm.serving.plugins.module_utils.sizing.hardware import devices_from_facts
-from ansible_collections.llm.serving.plugins.module_utils.sizing.model_files import read_model
-from ansible_collections.llm.serving.plugins.module_utils.sizing.plan import Host, plan_host
-from ansible_collections.llm.serving.plugins.module_utils.sizing.recalibration import learned, signature, told_apart
-from ansible_collections.llm.serving.plugins.module_utils.sizing.version import EngineVersion
-from ansible_collections.llm.serving.plugins.module_utils.sizing.wishes import parse_wishes
+from ansible_collections.llm.serving.plugins.module_utils.sizing.on_host import plan_wishes
 
 ARGUMENTS = {
     "models": {
@@ -339,77 +334,31 @@ ARGUMENTS = {
 }
 
 
-def host_from(params: dict) -> Host:
-    """The host as the options describe it. Raises SizingError when a card is there and cannot be used."""
-    gpu = params["gpu"] or {}
-    problem = gpu.get("problem")
-    wants_cpu = all((model.get("device") or "") == "cpu" for model in params["models"])
-    if problem and not gpu.get("devices") and not wants_cpu:
-        raise SizingError(
-            f"a GPU is there and cannot be used: {problem.get('message', problem)}",
-            expected="a GPU whose driver works",
-            found=str(problem.get("code", "a problem")),
-            remedy=f"{problem.get('remedy', 'see gpu_facts')}; or set device: cpu for every model",
-        )
-    return Host(
-        devices=() if wants_cpu else devices_from_facts(gpu),
-        topology=gpu.get("topology"),
-        memory_total_bytes=params["memory_total_bytes"],
-        memory_available_bytes=params["memory_available_bytes"],
-        cpu_count=params["cpu_count"],
-        numa_nodes=params["numa_nodes"],
-        version=EngineVersion.parse(params["vllm_version"]),
-        reserved_bytes=params["reserved_bytes"],
-        running=None if params["running"] is None else frozenset(params["running"]),
-    )
-
-
-def plan_all(wishes: list, models: list, host: Host, params: dict) -> tuple[list[dict], dict[str, str]]:
-    """Plan, and plan once more with what earlier starts showed. Raises SizingError."""
-    first = [plan.as_dict() for plan in plan_host(wishes, models, host)]
-    cards = [device.name for device in host.devices]
-    signatures = {plan["name"]: signature(plan, params["vllm_version"], cards) for plan in first}
-    known = {name: params["measurements"].get(text) for name, text in signatures.items()}
-    if not any(known.values()):
-        return first, signatures
-    second = [
-        learned(wish, plan, int(known[wish.name])) if known[wish.name] else wish for wish, plan in zip(wishes, first)
-    ]
-    plans = [plan.as_dict() for plan in plan_host(second, models, host)]
-    for wish, before, plan in zip(wishes, first, plans):
-        if known[wish.name]:
-            plan["reasons"] = told_apart(plan["reasons"], before["reasons"], wish, int(known[wish.name]))
-    return plans, signatures
-
-
-def compare(module: AnsibleModule, plans: list[dict]) -> dict:
-    """What putting the plans to work would change. Leaves the module when they cannot be."""
-    options = module.params["deployment"]
-    secrets = [{"name": name, "secrets": values} for name, values in options["secrets"].items()]
-    entries = instances(secrets, plans, options["environment"], {})
-    keeper = Keeper(module, Wanted.read(entries, options), dry=True)
-    problems = keeper.problems()
-    if problems:
-        module.fail_json(msg="nothing was changed: " + "; ".join(problems), problems=problems)
-    return {"actions": keeper.keep(), "pending": keeper.changed}
-
-
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
     try:
-        wishes = parse_wishes(module.params["models"])
-        host = host_from(module.params)
-        models = [read_model(wish.model) for wish in wishes]
-        plans, signatures = plan_all(wishes, models, host, module.params)
+        plans, signatures = plan_wishes(
+            params["models"], params, params["gpu"] or {}, params["vllm_version"], params["measurements"]
+        )
     except SizingError as error:
         module.fail_json(msg=str(error), refusal=error.as_dict())
     except ValueError as error:
         module.fail_json(msg=str(error))
+    module.exit_json(changed=False, plans=plans, signatures=signatures, **comparison(module, plans))
+
+
+def comparison(module: AnsibleModule, plans: list[dict]) -> dict:
+    """What putting the plans to work would change, if that is asked. Leaves the module when they cannot be."""
+    options = module.params["deployment"]
+    if not options:
+        return {}
     try:
-        comparison = compare(module, plans) if module.params["deployment"] else {}
+        return compare(module, plans, options["environment"], options["secrets"], options)
+    except ImpossibleError as error:
+        module.fail_json(msg=f"nothing was changed: {error}", problems=error.problems)
     except OSError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, plans=plans, signatures=signatures, **comparison)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ class Question:
     """What to ask, and of whom."""
 
     model: str
-    prompt: str
-    max_tokens: int
+    prompt: str = "Say hello."
+    max_tokens: int = 16
     health_path: str = "/health"
 
 
