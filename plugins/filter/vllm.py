@@ -9,7 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from ansible_collections.llm.serving.plugins.module_utils.engines import entries, installed, members, options, tables
+from ansible_collections.llm.serving.plugins.module_utils.engines import (
+    entries,
+    installed,
+    members,
+    options,
+    tables,
+    variants,
+)
 from ansible_collections.llm.serving.plugins.module_utils.sizing import recalibration
 
 
@@ -70,6 +77,7 @@ class FilterModule:
             "vllm_known_options": options.known_options,
             "vllm_superfluous": vllm_superfluous,
             "vllm_tuned": entries.tuned,
+            "vllm_variant": variants.variant,
             "vllm_wanted": entries.wanted,
             "vllm_models_list": entries.models,
             "vllm_fellows": members.others,

@@ -104,6 +104,112 @@ options:
     description: Seconds to wait for an answer of the GPUs' tools.
     type: float
     default: 10
+  serve:
+    description:
+      - What the host is to serve. Where nothing is missing for that, the same look also plans as M(llm.serving.vllm_plan)
+        does, compares, and, where nothing is to be changed, asks the engines as M(llm.serving.openai_probe) does.
+      - It saves round trips and nothing else. When something is missing, cannot be planned or does not answer, what was
+        found is returned without plans, or without replies, and those modules say why.
+    type: dict
+    suboptions:
+      variant:
+        description: Which offer to take; V(auto) for the one that suits the host's cards.
+        type: str
+        default: auto
+      offers:
+        description: What each variant of vLLM would be on this host.
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          variant:
+            description: V(cuda), V(rocm), V(xpu) or V(cpu).
+            type: str
+            required: true
+          engine:
+            description: Name of the engine's folder.
+            type: str
+            required: true
+          build:
+            description: What that folder is to be built from.
+            type: str
+            required: true
+          vllm_version:
+            description: The engine's version.
+            type: str
+            required: true
+          models:
+            description: The models as M(llm.serving.vllm_plan) wants them; directories of O(models) are found here.
+            type: list
+            elements: dict
+            required: true
+          deployment:
+            description: How the instances are to be kept, see O(llm.serving.vllm_plan#module:deployment).
+            type: dict
+            required: true
+            suboptions:
+              environment:
+                description: Variables for every engine of the host.
+                type: dict
+                default: {}
+              unit:
+                description: Content of the template unit.
+                type: str
+                default: ""
+              guard:
+                description: Content of the program that the unit starts engines by.
+                type: str
+                default: ""
+              guard_file:
+                description: Where that program lies.
+                type: path
+                default: /usr/local/lib/llm-serving/vllm_guard.py
+              engine:
+                description: Which engine the instances are to run.
+                type: str
+                default: ""
+              link:
+                description: Link that the unit starts the engine by.
+                type: path
+              link_target:
+                description: What O(serve.offers[].deployment.link) is to point to.
+                type: str
+              options_file:
+                description: File with the names of the options that the engine knows.
+                type: path
+              config_dir:
+                description: Folder of the instances' files.
+                type: path
+                default: /etc/vllm
+              unit_dir:
+                description: Folder of the template unit.
+                type: path
+                default: /etc/systemd/system
+              group:
+                description: Group that may read the YAML files.
+                type: str
+                default: vllm
+      secrets:
+        description: Variables with secrets, by the names of the instances.
+        type: dict
+        default: {}
+      reserved_bytes:
+        description: RAM that is not for engines.
+        type: int
+        default: 0
+      recalibrate:
+        description: Whether to plan with what was measured.
+        type: bool
+        default: false
+      checks:
+        description: What to ask the engines, see O(llm.serving.openai_probe#module:checks); nothing to plan only.
+        type: list
+        elements: str
+        choices: [health, models, chat, chat_stream, completions, completions_stream]
+        default: []
+      api_key:
+        description: Key to ask the engines with.
+        type: str
 extends_documentation_fragment:
   - llm.serving.attributes
   - llm.serving.attributes.facts
@@ -165,6 +271,28 @@ ansible_facts:
     gpu:
       description: The host's GPUs, see M(llm.serving.gpu_facts).
       type: dict
+plans:
+  description: See M(llm.serving.vllm_plan#module).
+  returned: with O(serve), when nothing is missing
+  type: list
+  elements: dict
+signatures:
+  description: See M(llm.serving.vllm_plan#module).
+  returned: with RV(plans)
+  type: dict
+actions:
+  description: See M(llm.serving.vllm_plan#module).
+  returned: with RV(plans)
+  type: dict
+pending:
+  description: See M(llm.serving.vllm_plan#module).
+  returned: with RV(plans)
+  type: bool
+probes:
+  description: What M(llm.serving.openai_probe#module) returns for each engine, and as C(item) how it was asked.
+  returned: with O(serve.checks), when nothing is pending and all of them answer as they should
+  type: list
+  elements: dict
 """
 
 import hashlib
@@ -183,12 +311,15 @@ from ..module_utils.changes.measurements import load
 from ..module_utils.changes.services import service
 from ..module_utils.engines.installed import current_engine, free_bytes, installed_engines
 from ..module_utils.engines.instances import Files, existing_instances, model_of
+from ..module_utils.engines.keeper import OPTIONS
 from ..module_utils.engines.listeners import listeners
+from ..module_utils.engines.settled import settled
 from ..module_utils.engines.systemd import unit_states
 from ..module_utils.gpu import facts as gpu
 from ..module_utils.hub.glance import glance_at_folder, glance_at_snapshot
 from ..module_utils.hub.names import Selection
 from ..module_utils.hub.snapshot import Outcome, Wish
+from ..module_utils.openai.checks import CHECKS
 from ..module_utils.support.distributions import distribution_facts
 
 NUMA = Path("/sys/devices/system/node")
@@ -206,6 +337,27 @@ MODEL: dict[str, dict[str, Any]] = {
     "keep": {"type": "int"},
     "keep_revisions": {"type": "list", "elements": "str", "default": []},
 }
+OFFER: dict[str, dict[str, Any]] = {
+    "variant": {"type": "str", "required": True},
+    "engine": {"type": "str", "required": True},
+    "build": {"type": "str", "required": True},
+    "vllm_version": {"type": "str", "required": True},
+    "models": {"type": "list", "elements": "dict", "required": True},
+    "deployment": {
+        "type": "dict",
+        "required": True,
+        "options": {"environment": {"type": "dict", "default": {}}, **OPTIONS},
+    },
+}
+SERVE: dict[str, dict[str, Any]] = {
+    "variant": {"type": "str", "default": "auto"},
+    "offers": {"type": "list", "elements": "dict", "required": True, "options": OFFER},
+    "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "reserved_bytes": {"type": "int", "default": 0},
+    "recalibrate": {"type": "bool", "default": False},
+    "checks": {"type": "list", "elements": "str", "choices": list(CHECKS), "default": []},
+    "api_key": {"type": "str", "no_log": True},
+}
 
 
 def main() -> None:
@@ -221,6 +373,7 @@ def main() -> None:
             "files": {"type": "list", "elements": "path", "default": []},
             "models": {"type": "list", "elements": "dict", "default": [], "options": MODEL},
             "gpu_timeout": {"type": "float", "default": 10},
+            "serve": {"type": "dict", "options": SERVE},
         },
         supports_check_mode=True,
     )
@@ -231,7 +384,9 @@ def main() -> None:
         }
     except OSError as error:
         module.fail_json(msg=f"this host could not be looked at: {error}")
-    module.exit_json(changed=False, ansible_facts=facts)
+    serve, models = module.params["serve"], [entry["name"] for entry in module.params["models"]]
+    more = settled(module, facts["vllm"], facts["gpu"], serve, models) if serve else {}
+    module.exit_json(changed=False, ansible_facts=facts, **more)
 
 
 def gather(module: AnsibleModule) -> dict[str, Any]:
