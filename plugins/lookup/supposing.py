@@ -1,7 +1,10 @@
 # Copyright: the llm.serving maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What variables would be if others were different. `ansible.builtin.template` can do that, and copies them all first."""
+"""What variables would be if others were different.
+
+`ansible.builtin.template` could say it, too, and copies all variables first, which takes longer than the rest.
+"""
 
 from __future__ import annotations
 

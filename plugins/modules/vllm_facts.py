@@ -106,8 +106,9 @@ options:
     default: 10
   serve:
     description:
-      - What the host is to serve. Where nothing is missing for that, the same look also plans as M(llm.serving.vllm_plan)
-        does, compares, and, where nothing is to be changed, asks the engines as M(llm.serving.openai_probe) does.
+      - What the host is to serve. Where nothing is missing for that, the same look also plans and compares, as
+        M(llm.serving.vllm_plan) does, and, where nothing is to be changed, asks the engines for replies, as
+        M(llm.serving.openai_probe) does.
       - It saves round trips and nothing else. When something is missing, cannot be planned or does not answer, what was
         found is returned without plans, or without replies, and those modules say why.
     type: dict
