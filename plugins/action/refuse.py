@@ -17,11 +17,12 @@ OPTIONS = {
     "problems": {"type": "list", "elements": "str", "required": True},
     "heading": {"type": "str", "default": ""},
     "notes": {"type": "list", "elements": "str", "default": []},
+    "report": {"type": "list", "elements": "str", "default": []},
 }
 
 
 class ActionModule(ActionBase):
-    """Fail with the problems, or tell the notes."""
+    """Fail with the problems, or tell the notes and the lines of a report."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -34,8 +35,9 @@ class ActionModule(ActionBase):
         result["changed"] = False
         if options["problems"]:
             return result | {"failed": True, "msg": _listed(options["heading"], options["problems"])}
-        if options["notes"]:
-            result |= {"msg": _listed("", options["notes"]), "_ansible_verbose_always": True}
+        told = [_listed("", options["notes"])] if options["notes"] else []
+        if told or options["report"]:
+            result |= {"msg": "\n".join([*told, *options["report"]]), "_ansible_verbose_always": True}
         return result
 
 

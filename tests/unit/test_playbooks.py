@@ -14,7 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 FOLDER = Path(__file__).resolve().parents[2] / "playbooks"
 SPECIFIED = sorted(path.name.removesuffix(".meta.yml") for path in FOLDER.glob("*.meta.yml"))
-# A run that changes nothing has twelve tasks; «serial» and the role refuse what is no value of these.
+# A run that changes nothing has six tasks; «serial» and the role refuse what is no value of these.
 WITHOUT_TASK = {"vllm", "ollama"}
 
 
