@@ -14,7 +14,6 @@ version_added: 0.1.0
 short_description: Say what variables would be, supposing that others had other values
 description:
   - Evaluates variables anew, and everything that they refer to, with other values for some of the variables.
-positional: _terms
 options:
   _terms:
     description: Names of variables.

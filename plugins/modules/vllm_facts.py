@@ -191,9 +191,11 @@ options:
                 type: str
                 default: vllm
       secrets:
-        description: Variables with secrets, by the names of the instances.
-        type: dict
-        default: {}
+        description:
+          - JSON text with C(instances), variables with secrets by the names of the instances, and C(api_key), the key
+            to ask the engines with.
+          - It is text, because each value of a dictionary would be blotted out wherever it occurs in the facts.
+        type: str
       reserved_bytes:
         description: RAM that is not for engines.
         type: int
@@ -208,9 +210,6 @@ options:
         elements: str
         choices: [health, models, chat, chat_stream, completions, completions_stream]
         default: []
-      api_key:
-        description: Key to ask the engines with.
-        type: str
 extends_documentation_fragment:
   - llm.serving.attributes
   - llm.serving.attributes.facts
@@ -273,24 +272,24 @@ ansible_facts:
       description: The host's GPUs, see M(llm.serving.gpu_facts).
       type: dict
 plans:
-  description: See M(llm.serving.vllm_plan#module).
+  description: See RV(llm.serving.vllm_plan#module:plans).
   returned: with O(serve), when nothing is missing
   type: list
   elements: dict
 signatures:
-  description: See M(llm.serving.vllm_plan#module).
+  description: See RV(llm.serving.vllm_plan#module:signatures).
   returned: with RV(plans)
   type: dict
 actions:
-  description: See M(llm.serving.vllm_plan#module).
+  description: See RV(llm.serving.vllm_plan#module:actions).
   returned: with RV(plans)
   type: dict
 pending:
-  description: See M(llm.serving.vllm_plan#module).
+  description: See RV(llm.serving.vllm_plan#module:pending).
   returned: with RV(plans)
   type: bool
 probes:
-  description: What M(llm.serving.openai_probe#module) returns for each engine, and as C(item) how it was asked.
+  description: What M(llm.serving.openai_probe) returns for each engine, and as C(item) how it was asked.
   returned: with O(serve.checks), when nothing is pending and all of them answer as they should
   type: list
   elements: dict
@@ -353,11 +352,10 @@ OFFER: dict[str, dict[str, Any]] = {
 SERVE: dict[str, dict[str, Any]] = {
     "variant": {"type": "str", "default": "auto"},
     "offers": {"type": "list", "elements": "dict", "required": True, "options": OFFER},
-    "secrets": {"type": "dict", "default": {}, "no_log": True},
+    "secrets": {"type": "str", "no_log": True},
     "reserved_bytes": {"type": "int", "default": 0},
     "recalibrate": {"type": "bool", "default": False},
     "checks": {"type": "list", "elements": "str", "choices": list(CHECKS), "default": []},
-    "api_key": {"type": "str", "no_log": True},
 }
 
 

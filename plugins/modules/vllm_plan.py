@@ -354,7 +354,7 @@ def comparison(module: AnsibleModule, plans: list[dict]) -> dict:
     if not options:
         return {}
     try:
-        return compare(module, plans, options["environment"], options["secrets"], options)
+        return compare(module, plans, options, options["secrets"])
     except ImpossibleError as error:
         module.fail_json(msg=f"nothing was changed: {error}", problems=error.problems)
     except OSError as error:

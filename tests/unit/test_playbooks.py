@@ -13,6 +13,7 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 FOLDER = Path(__file__).resolve().parents[2] / "playbooks"
+LOOK = ("--check", "--tags", "vllm_preflight")
 SPECIFIED = sorted(path.name.removesuffix(".meta.yml") for path in FOLDER.glob("*.meta.yml"))
 # A run that changes nothing has six tasks; «serial» and the role refuse what is no value of these.
 WITHOUT_TASK = {"vllm", "ollama"}
@@ -96,3 +97,29 @@ def test_what_is_no_value_is_refused(playbook: str, variable: str, told: str, tm
     assert done.returncode == 2, said
     assert told in said
     assert " ok=0 " in said
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"vllm_version": "0.32.0"}, "correct model"),  # a lock for the CPU alone
+        ({"vllm_version": "0.33.0"}, "expected one of 0.32.0 for cpu, found 0.33.0: set vllm_requirements"),
+        ({"vllm_version": "9.9.9"}, "expected one of 0.32.0 for cpu, found 9.9.9: set vllm_requirements"),
+        ({"vllm_variant": "cuda", "vllm_version": "0.32.0"}, "expected one of 0.33.0 for cuda, found 0.32.0"),
+    ],
+)
+def test_a_version_without_a_lock_is_refused_in_words(variables: dict[str, str], told: str, tmp_path: Path) -> None:
+    """On this machine, as a host without cards; nothing but the look runs."""
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "ansible_become": False}
+    models = [{"name": "tiny", "model": str(tmp_path / "none")}]
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(yaml.safe_dump({"vllm": {"hosts": {"here": {**here, "vllm_models": models, **variables}}}}))
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", FOLDER / "vllm.yml", "-i", inventory, *LOOK],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "Nothing was changed." in said
+    assert told in said

@@ -20,17 +20,16 @@ class ImpossibleError(ValueError):
 def compare(
     system: System,
     plans: Sequence[Mapping[str, Any]],
-    environment: Mapping[str, str],
-    secrets: Mapping[str, Mapping[str, str]],
     deployment: Mapping[str, Any],
+    secrets: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Any]:
     """Return `actions`, what is to be done to each instance, and `pending`, whether anything differs.
 
-    secrets: by instance. deployment: the options of the keeper. Raises ImpossibleError, and OSError where the host
-    cannot be looked at.
+    deployment: the options of the keeper, and `environment`, variables of all instances. secrets: by instance. Raises
+    ImpossibleError, and OSError where the host cannot be looked at.
     """
     kept_back = [{"name": name, "secrets": values} for name, values in secrets.items()]
-    wanted = Wanted.read(instances(kept_back, plans, environment, {}), deployment)
+    wanted = Wanted.read(instances(kept_back, plans, deployment["environment"], {}), deployment)
     keeper = Keeper(system, wanted, dry=True)
     problems = keeper.problems()
     if problems:

@@ -6,10 +6,11 @@ by one and says what is wrong.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..openai.checks import Question, run_checks, wait_until_ready
+from ..openai.checks import Outcome, Question, run_checks, wait_until_ready
 from ..openai.client import Server
 from ..sizing.on_host import plan_wishes
 from .compare import compare
@@ -34,16 +35,17 @@ def settled(
     active = [instance["name"] for instance in facts["instances"] if instance["active"] == "active"]
     circumstances = {**facts, "reserved_bytes": serve["reserved_bytes"], "running": active}
     measurements = facts["measurements"] if serve["recalibrate"] else {}
+    secrets = json.loads(serve["secrets"] or "{}")
     try:
         plans, signatures = plan_wishes(wishes, circumstances, gpu, offer["vllm_version"], measurements)
-        compared = compare(system, plans, offer["deployment"]["environment"], serve["secrets"], offer["deployment"])
+        compared = compare(system, plans, offer["deployment"], secrets.get("instances") or {})
     except (ValueError, OSError):
         return {}
     found = {"plans": plans, "signatures": signatures, **compared}
     asked = endpoints(plans, 0, serve["checks"], offer["deployment"]["config_dir"])
     if compared["pending"] or not serve["checks"]:
         return found
-    probes = replies(system, asked, serve["api_key"])
+    probes = replies(system, asked, secrets.get("api_key"))
     return found if probes is None else {**found, "probes": probes}
 
 
@@ -72,9 +74,11 @@ def replies(system: System, asked: Sequence[Mapping[str, Any]], api_key: str | N
         ready_seconds = wait_until_ready(server, question, 0)
         if ready_seconds is None:
             return None
-        outcomes = run_checks(server, question, endpoint["checks"])
-        if not all(outcome.ok for outcome in outcomes.values()):
-            return None
+        outcomes: dict[str, Outcome] = {}
+        for check in endpoint["checks"]:
+            outcomes |= run_checks(server, question, [check])
+            if not outcomes[check].ok:
+                return None
         state = unit_states(system.run_command, [endpoint["unit"]])[endpoint["unit"]]
         found.append(
             {

@@ -23,6 +23,10 @@ ENVIRONMENT = {"HF_HUB_OFFLINE": "1"}
 Change = Callable[..., dict[str, Any]]
 
 
+def secrets(key: str) -> str:
+    return json.dumps({"instances": {"tiny": {"VLLM_API_KEY": key}}, "api_key": key})
+
+
 class System:
     """A host whose units all run, and that moves files."""
 
@@ -86,11 +90,10 @@ class Host:
         self.serve: dict[str, Any] = {
             "variant": "auto",
             "offers": [{**self.offer, "variant": "cuda", "engine": "0.33.0-cuda"}, self.offer],
-            "secrets": {"tiny": {"VLLM_API_KEY": "sk-hidden"}},
+            "secrets": secrets("sk-hidden"),
             "reserved_bytes": 0,
             "recalibrate": False,
             "checks": ["health", "models", "chat"],
-            "api_key": "sk-hidden",
         }
         self.configure(model)
 
@@ -99,8 +102,7 @@ class Host:
         wishes = [{**self.offer["models"][0], "model": str(model)}]
         facts = {**self.facts, "reserved_bytes": 0, "running": ["tiny"]}
         plans = plan_wishes(wishes, facts, {}, "0.32.0", {})[0]
-        secrets = [{"name": name, "secrets": values} for name, values in self.serve["secrets"].items()]
-        entries = instances(secrets, plans, ENVIRONMENT, {})
+        entries = instances([{"name": "tiny", "secrets": {"VLLM_API_KEY": "sk-hidden"}}], plans, ENVIRONMENT, {})
         wanted = Wanted.read(entries, self.offer["deployment"])
         Keeper(self.system, wanted, dry=False).keep()
         for instance in wanted.instances:
@@ -133,7 +135,7 @@ def test_a_change_is_told_and_nobody_is_asked(host: Host) -> None:
 
 
 def test_another_secret_is_a_change(host: Host) -> None:
-    host.serve["secrets"]["tiny"]["VLLM_API_KEY"] = "sk-other"
+    host.serve["secrets"] = secrets("sk-other")
     assert host.look()["pending"]
 
 
