@@ -162,7 +162,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.engines.instances import environment_value, read
-from ..module_utils.engines.report import read_report
+from ..module_utils.engines.report import startup_report
 from ..module_utils.engines.systemd import Run, UnitState, recent_journal, startup_journal, unit_states
 from ..module_utils.openai.checks import CHECKS, Outcome, Question, run_checks, wait_until_ready
 from ..module_utils.openai.client import Server
@@ -242,7 +242,7 @@ def probe(module: AnsibleModule, server: Server, question: Question) -> None:
         "checks": {name: outcome.as_dict() for name, outcome in outcomes.items()},
     }
     if watch:
-        result["engine_log"] = read_report(startup_journal(run, watch.state().invocation)).as_dict()
+        result["engine_log"] = startup_report(run, watch.unit).as_dict()
     bad = {name: outcome for name, outcome in outcomes.items() if not outcome.ok}
     if bad:
         module.fail_json(msg=complaint(server, question, bad), **result)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 from .lines import parse_lines
+from .systemd import Run, startup_journal, unit_states
 
 T = TypeVar("T")
 
@@ -63,6 +64,11 @@ def latest_start(texts: list[str]) -> list[str]:
     """Return what was logged since the engine last started: a journal holds earlier lives as well."""
     starts = [number for number, text in enumerate(texts) if START.search(text)]
     return texts[starts[-1] :] if starts else texts
+
+
+def startup_report(run: Run, unit: str) -> EngineReport:
+    """Read what a unit logged about its present life. Raises OSError when systemd does not answer."""
+    return read_report(startup_journal(run, unit_states(run, [unit])[unit].invocation))
 
 
 def read_report(raw: Iterable[str]) -> EngineReport:

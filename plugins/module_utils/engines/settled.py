@@ -16,8 +16,7 @@ from ..sizing.on_host import plan_wishes
 from .compare import compare
 from .entries import endpoints
 from .keeper import System
-from .report import read_report
-from .systemd import startup_journal, unit_states
+from .report import startup_report
 from .variants import variant
 
 
@@ -42,9 +41,9 @@ def settled(
     except (ValueError, OSError):
         return {}
     found = {"plans": plans, "signatures": signatures, **compared}
-    asked = endpoints(plans, 0, serve["checks"], offer["deployment"]["config_dir"])
     if compared["pending"] or not serve["checks"]:
         return found
+    asked = endpoints(plans, 0, serve["checks"], offer["deployment"]["config_dir"])
     probes = replies(system, asked, secrets.get("api_key"))
     return found if probes is None else {**found, "probes": probes}
 
@@ -79,13 +78,12 @@ def replies(system: System, asked: Sequence[Mapping[str, Any]], api_key: str | N
             outcomes |= run_checks(server, question, [check])
             if not outcomes[check].ok:
                 return None
-        state = unit_states(system.run_command, [endpoint["unit"]])[endpoint["unit"]]
         found.append(
             {
                 "item": dict(endpoint),
                 "ready_seconds": round(ready_seconds, 3),
                 "checks": {name: outcome.as_dict() for name, outcome in outcomes.items()},
-                "engine_log": read_report(startup_journal(system.run_command, state.invocation)).as_dict(),
+                "engine_log": startup_report(system.run_command, endpoint["unit"]).as_dict(),
             }
         )
     return found
